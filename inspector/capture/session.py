@@ -1,0 +1,151 @@
+"""One forward pass under observation: what to change in it and where to write what it did.
+
+Hooks are installed once per model and do nothing outside a session. A session lives in a context
+variable, so that passes in other threads never see it: neither its recordings nor its edits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from inspector.families.base import MemoryModel, Site
+from inspector.memory.product_keys import Lookup
+
+
+@dataclass(frozen=True)
+class SiteReads:
+    """A lookup and what multiplies its values; edits turn one into another.
+
+    All ``[batch pos head knn]``. ``coefficients`` start as the weights (times an activation in
+    families that have one).
+    """
+
+    slots: Tensor
+    scores: Tensor
+    weights: Tensor
+    coefficients: Tensor
+
+
+class Edit(Protocol):
+    """A change to the reads of one forward pass."""
+
+    def __call__(self, site: Site, half_scores: Tensor, reads: SiteReads) -> SiteReads:
+        """The reads ``site`` is to use instead of ``reads``."""
+
+
+@dataclass
+class Recording:
+    """What one forward pass did. Tensors are detached and otherwise as the model made them."""
+
+    reads: dict[str, SiteReads] = field(default_factory=dict)
+    inputs: dict[str, Tensor] = field(default_factory=dict)  # per site [batch pos d_model]
+    outputs: dict[str, Tensor] = field(default_factory=dict)  # per site [batch pos d_model]
+    embedding: Tensor | None = None  # [batch pos d_model]
+    attentions: dict[int, Tensor] = field(default_factory=dict)
+    feed_forwards: dict[int, Tensor] = field(default_factory=dict)  # blocks without memory
+    residual: Tensor | None = None  # input of the final norm
+
+
+@dataclass(frozen=True)
+class _Session:
+    edits: tuple[Edit, ...]
+    recording: Recording | None
+    residual: bool  # also record what every part of the backbone writes
+
+
+_session: ContextVar[_Session | None] = ContextVar("inspector_session", default=None)
+
+
+@contextmanager
+def session(
+    edits: Sequence[Edit] = (), *, record: bool = False, residual: bool = False
+) -> Iterator[Recording]:
+    """Within the block, passes of this thread apply ``edits`` and, if asked to, are recorded.
+
+    A later pass in the same block overwrites the recording of an earlier one.
+    """
+    recording = Recording()
+    token = _session.set(_Session(tuple(edits), recording if record else None, residual))
+    try:
+        yield recording
+    finally:
+        _session.reset(token)
+
+
+def install_hooks(model: MemoryModel) -> None:
+    """Put the permanent hooks on ``model``; called once, when it is opened."""
+    for name, site in model.sites.items():
+        site.top_slots.register_forward_hook(partial(_on_lookup, name, site))
+        site.module.register_forward_hook(partial(_on_site, name))
+    backbone = model.backbone
+    backbone.embedding.register_forward_hook(_on_embedding)
+    memory = {site.info.layer for site in model.sites.values()}
+    for block, attention in enumerate(backbone.attentions):
+        attention.register_forward_hook(partial(_on_part, "attentions", block))
+        if block not in memory:
+            backbone.feed_forwards[block].register_forward_hook(
+                partial(_on_part, "feed_forwards", block)
+            )
+    backbone.final_norm.register_forward_hook(_on_final_norm)
+
+
+def _on_lookup(
+    name: str, site: Site, _module: nn.Module, inputs: tuple[Tensor, ...], lookup: Lookup
+) -> Lookup | None:
+    current = _session.get()
+    if current is None:
+        return None
+    reads = SiteReads(lookup.slots, lookup.scores, lookup.weights, lookup.weights)
+    for edit in current.edits:
+        reads = edit(site, inputs[0], reads)
+    if current.recording is not None:
+        parts = (reads.slots, reads.scores, reads.weights, reads.coefficients)
+        current.recording.reads[name] = SiteReads(*(part.detach() for part in parts))
+    if not current.edits:
+        return None
+    return Lookup(reads.slots, reads.scores, reads.coefficients)
+
+
+def _recording(residual: bool) -> Recording | None:
+    current = _session.get()
+    if current is None or (residual and not current.residual):
+        return None
+    return current.recording
+
+
+def _on_site(name: str, _module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    if (recording := _recording(residual=False)) is not None:
+        recording.inputs[name] = inputs[0].detach()
+        recording.outputs[name] = output.detach()
+
+
+def _on_embedding(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+    if (recording := _recording(residual=True)) is not None:
+        recording.embedding = output.detach()
+
+
+def _on_part(kind: str, block: int, _module: nn.Module, _inputs: Any, output: Any) -> None:
+    if (recording := _recording(residual=True)) is not None:
+        written = output[0] if isinstance(output, tuple) else output
+        getattr(recording, kind)[block] = written.detach()
+
+
+def _on_final_norm(_module: nn.Module, inputs: tuple[Tensor, ...], _output: Tensor) -> None:
+    if (recording := _recording(residual=True)) is not None:
+        recording.residual = inputs[0].detach()
+
+
+def logits(model: MemoryModel, ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+    """One plain forward pass: ``ids [batch pos]`` to logits ``[batch pos d_vocab]``."""
+    with torch.inference_mode():
+        output = model.module(input_ids=ids, attention_mask=attention_mask, use_cache=False)
+    result: Tensor = output.logits
+    return result

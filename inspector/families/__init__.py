@@ -1,0 +1,1 @@
+"""Opens what exists: one file per family of checkpoints, one registry, one interface."""

@@ -1,0 +1,175 @@
+"""What every family of checkpoints offers: its sites, its backbone, its report."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from inspector.errors import SlotError
+from inspector.memory.product_keys import Lookup
+from inspector.memory.values import ValueTable
+
+
+@dataclass(frozen=True)
+class SiteInfo:
+    """The sizes of one memory layer, and how it differs from others."""
+
+    layer: int  # 0-based block
+    table: int  # number of the value table it reads
+    heads: int
+    knn: int  # reads per head and token
+    half_keys: int  # n, per set and head
+    d_model: int
+    d_key: int
+    d_value: int
+    gated: bool  # an input-dependent gate stands between the sum of values and the output
+    normalisation: str  # what turns scores into weights, e.g. "softmax"
+
+    @property
+    def name(self) -> str:
+        """What the site is called everywhere: ``L4`` is the memory layer of block 4."""
+        return f"L{self.layer}"
+
+    @property
+    def slots(self) -> int:
+        """Number of keys and value rows: n * n."""
+        return self.half_keys**2
+
+    def pair(self, slot: int) -> tuple[int, int]:
+        """The key (i, j) of ``slot``.
+
+        Raises:
+            SlotError: there is no such slot.
+        """
+        if not 0 <= slot < self.slots:
+            raise SlotError(
+                f"There is no slot {slot}: {self.name} has slots 0 to {self.slots - 1}."
+            )
+        return divmod(slot, self.half_keys)
+
+    def address(self, slot: int, head: int | None = None) -> str:
+        """The address people read and type: ``L4·H2·(431,77)``, or without a head."""
+        i, j = self.pair(slot)
+        return f"{self.name}·({i},{j})" if head is None else f"{self.name}·H{head}·({i},{j})"
+
+
+class Site(ABC):
+    """One memory layer of one model.
+
+    Invariant, checked when a checkpoint is opened: the layer's output for input x is
+    ``sum over reads of project(coefficient * value, gate(x)) + remainder(x)``.
+    """
+
+    info: SiteInfo
+    module: nn.Module  # the memory layer: x [batch pos d_model] in, as much out
+    top_slots: nn.Module  # half scores [batch pos head half half_key] in, a Lookup out
+    table: ValueTable
+
+    @abstractmethod
+    def gate(self, x: Tensor) -> Tensor | None:
+        """What the sum of values is multiplied by, ``[... d_value]``; None if nothing."""
+
+    @abstractmethod
+    def project(self, values: Tensor, gate: Tensor | None) -> Tensor:
+        """``values [... d_value]`` into the residual stream ``[... d_model]``; linear in values."""
+
+    @abstractmethod
+    def remainder(self, x: Tensor) -> Tensor:
+        """What the layer adds beside its reads, ``[... d_model]``, from its own weights."""
+
+    @abstractmethod
+    def select(self, half_scores: Tensor, masked: Tensor | None = None) -> Lookup:
+        """The layer's own lookup, with ``masked`` slots (``[... masked]``, -1 pads) left out."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """The parts that write to the residual stream, in order; each adds its output to it."""
+
+    embedding: nn.Module
+    attentions: tuple[nn.Module, ...]  # one per block
+    feed_forwards: tuple[nn.Module, ...]  # one per block; the memory layer where there is one
+    final_norm: nn.Module
+    head: nn.Linear
+
+    def unembedding(self) -> Tensor:
+        """``[d_vocab d_model]``: the head's rows times the final norm's scale."""
+        scale = self.final_norm.weight
+        assert isinstance(scale, Tensor)
+        return (self.head.weight * scale).detach()
+
+    def rms(self, residual: Tensor) -> Tensor:
+        """What the final norm divides ``residual [... d_model]`` by: ``[...]``, float32."""
+        squares = residual.float().pow(2).mean(-1)
+        epsilon = self.final_norm.variance_epsilon
+        assert isinstance(epsilon, float)
+        return (squares + epsilon).sqrt()
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What was opened and how: the part of the load report that a family knows."""
+
+    family: str
+    recognised_by: str
+    tensors_used: int
+    ignored: tuple[str, ...] = ()
+    tied: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class MemoryModel:
+    """An opened checkpoint. Nothing is ever stored on it: it's shared between sessions."""
+
+    name: str
+    path: Path
+    fingerprint: str  # sha256 of the files' contents
+    module: nn.Module  # ids [batch pos] in, an output with .logits [batch pos d_vocab] out
+    tokenizer: PreTrainedTokenizerBase
+    sites: Mapping[str, Site]
+    tables: tuple[ValueTable, ...]
+    backbone: Backbone
+    positions: int  # longest input, in tokens
+    provenance: Provenance
+    config: Mapping[str, Any]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.backbone.head.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Element type of the backbone's weights."""
+        return self.backbone.head.weight.dtype
+
+    def site(self, name: str) -> Site:
+        """The site called ``name`` (``L4``).
+
+        Raises:
+            SlotError: this model has no such site.
+        """
+        if name not in self.sites:
+            found = ", ".join(self.sites) or "none"
+            raise SlotError(f"There is no site {name} in {self.name}; its sites are: {found}.")
+        return self.sites[name]
+
+    def sites_of(self, table: int) -> tuple[str, ...]:
+        """Names of the sites that read value table ``table``."""
+        return tuple(name for name, site in self.sites.items() if site.info.table == table)
+
+    def token_text(self, token: int) -> str:
+        """What one token writes; a piece of a character is shown in the tokenizer's spelling."""
+        text = self.tokenizer.decode([token])
+        assert isinstance(text, str)
+        if "\N{REPLACEMENT CHARACTER}" in text or not text:
+            return str(self.tokenizer.convert_ids_to_tokens(token))
+        return text

@@ -1,0 +1,238 @@
+"""Our own checkpoints: a transformers directory of MemoryLlama, value tables memory-mapped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+from inspector.errors import CheckpointError, CheckpointMismatch, CheckpointNotFound
+from inspector.families.base import Backbone, MemoryModel, Provenance, Site, SiteInfo
+from inspector.families.registry import Family, register
+from inspector.memory.layer import ProductKeyMemory
+from inspector.memory.llama import MemoryLlamaConfig, MemoryLlamaForCausalLM
+from inspector.memory.product_keys import Lookup, look_up
+
+_TABLE = "model.value_tables.{}.weight"
+
+
+class NativeSite(Site):
+    """A ``ProductKeyMemory`` as a site."""
+
+    def __init__(self, layer: int, table: int, module: ProductKeyMemory) -> None:
+        """The memory layer ``module`` of block ``layer``, reading table number ``table``."""
+        shape = module.shape
+        self.info = SiteInfo(
+            layer=layer,
+            table=table,
+            heads=shape.heads,
+            knn=shape.knn,
+            half_keys=shape.half_keys,
+            d_model=shape.d_model,
+            d_key=shape.d_key,
+            d_value=shape.d_value,
+            gated=shape.projection == "swiglu" or shape.sigmoid_gate,
+            normalisation="softmax",
+        )
+        self._memory = module
+        self.module = module
+        self.top_slots = module.top_slots
+        self.table = module.table
+
+    def gate(self, x: Tensor) -> Tensor | None:
+        """See ``ProductKeyMemory.gate``."""
+        return self._memory.gate(x)
+
+    def project(self, values: Tensor, gate: Tensor | None) -> Tensor:
+        """See ``ProductKeyMemory.project``."""
+        return self._memory.project(values, gate)
+
+    def remainder(self, x: Tensor) -> Tensor:
+        """See ``ProductKeyMemory.remainder``."""
+        return self._memory.remainder(x)
+
+    def select(self, half_scores: Tensor, masked: Tensor | None = None) -> Lookup:
+        """The exact lookup, without ``masked`` slots."""
+        return look_up(half_scores, self.info.knn, masked)
+
+
+def recognise(path: Path) -> str | None:
+    """A directory whose config.json says ``memory_llama``."""
+    config = path / "config.json"
+    if not config.is_file():
+        return None
+    try:
+        kind = json.loads(config.read_text(encoding="utf-8")).get("model_type")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return f"config.json says model_type = {kind}" if kind == "memory_llama" else None
+
+
+def open_native(
+    path: Path, *, device: torch.device, dtype: torch.dtype | None, reason: str
+) -> MemoryModel:
+    """Open a native checkpoint; on the CPU its value tables stay in the file.
+
+    Raises:
+        CheckpointMismatch: tensors and config disagree; the names are given.
+        CheckpointError: a file is missing or broken.
+    """
+    config = _read_config(path)
+    files = _tensor_files(path)
+    with torch.device("meta"):
+        module = MemoryLlamaForCausalLM(config)
+    # Built on the meta device, where nothing takes memory; its only buffers are made again here.
+    module.model.rotary_emb = LlamaRotaryEmbedding(config)
+    tied = ("lm_head.weight",) if config.tie_word_embeddings else ()
+    _check_names(path, module, files, tied)
+    tables = {_TABLE.format(t): table for t, table in enumerate(module.model.value_tables)}
+    state = {name: _read(files[name], name) for name in files if name not in tables}
+    module.load_state_dict(state, strict=False, assign=True)
+    for name, table in tables.items():
+        try:
+            table.map(files[name], name)
+        except (KeyError, ValueError, OSError) as error:
+            raise CheckpointError(f"The value table of {path} cannot be opened: {error}.") from None
+    module.tie_weights()
+    module.requires_grad_(False).eval()
+    if dtype is not None or device.type != "cpu":
+        module.to(device=device, dtype=dtype)
+        for table in tables.values():
+            table.mapped = table.mapped and device.type == "cpu" and dtype is None
+    return MemoryModel(
+        name=path.name,
+        path=path,
+        fingerprint=fingerprint(path),
+        module=module,
+        tokenizer=_read_tokenizer(path),
+        sites=_sites(module, config),
+        tables=tuple(module.model.value_tables),
+        backbone=Backbone(
+            embedding=module.model.embed_tokens,
+            attentions=tuple(block.self_attn for block in module.model.layers),
+            feed_forwards=tuple(block.mlp for block in module.model.layers),
+            final_norm=module.model.norm,
+            head=module.lm_head,
+        ),
+        positions=config.max_position_embeddings,
+        provenance=Provenance("native", reason, len(files), tied=tied),
+        config=json.loads((path / "config.json").read_text(encoding="utf-8")),
+    )
+
+
+def _sites(module: MemoryLlamaForCausalLM, config: MemoryLlamaConfig) -> Mapping[str, Site]:
+    sites = {}
+    for table, (layer, memory) in zip(
+        config.memory_tables or [], module.memory_layers.items(), strict=True
+    ):
+        site = NativeSite(layer, table, memory)
+        sites[site.info.name] = site
+    return sites
+
+
+def _read_config(path: Path) -> MemoryLlamaConfig:
+    try:
+        raw = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        config = MemoryLlamaConfig.from_dict(raw)
+        if config.memory_layers:
+            config.memory_shape()
+    except Exception as error:  # noqa: BLE001  transformers' validators raise many kinds
+        raise CheckpointError(
+            f"{path / 'config.json'} is no usable configuration: {error}"
+        ) from None
+    return config
+
+
+def _tensor_files(path: Path) -> dict[str, Path]:
+    """Which safetensors file of the directory holds which tensor."""
+    shards = sorted(path.glob("model*.safetensors"))
+    if not shards:
+        raise CheckpointNotFound(f"{path} holds no model*.safetensors: its weights are missing.")
+    files: dict[str, Path] = {}
+    for shard in shards:
+        try:
+            with safe_open(shard, framework="pt") as opened:
+                files.update(dict.fromkeys(opened.keys(), shard))
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(
+                f"{shard} is broken ({error}). It may have been cut short while it was copied."
+            ) from None
+    return files
+
+
+def _check_names(
+    path: Path, module: MemoryLlamaForCausalLM, files: Mapping[str, Path], tied: tuple[str, ...]
+) -> None:
+    expected = {name: tuple(t.shape) for name, t in module.state_dict().items() if name not in tied}
+    problems = [f"{name} is missing" for name in expected if name not in files]
+    for name, file in files.items():
+        if name not in expected:
+            if name not in tied:
+                problems.append(f"{name} is not expected")
+            continue
+        with safe_open(file, framework="pt") as opened:
+            shape = tuple(opened.get_slice(name).get_shape())
+        if shape != expected[name]:
+            problems.append(f"{name} is {list(shape)}, expected {list(expected[name])}")
+    if problems:
+        names = [problem.split(" ", 1)[0] for problem in problems]
+        more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
+        raise CheckpointMismatch(
+            f"The tensors of {path} do not match its config.json: {'; '.join(problems[:8])}{more}.",
+            names,
+        )
+
+
+def _read(file: Path, name: str) -> Tensor:
+    with safe_open(file, framework="pt") as opened:
+        tensor: Tensor = opened.get_tensor(name)
+    if not torch.isfinite(tensor).all():
+        raise CheckpointError(f"{file.name}: {name} holds NaN or infinite numbers.")
+    return tensor
+
+
+def _read_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+    if not (path / "tokenizer.json").is_file():
+        raise CheckpointNotFound(f"{path} holds no tokenizer.json: its tokenizer is missing.")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # noqa: BLE001  a broken file raises what its parser raises
+        raise CheckpointError(f"The tokenizer of {path} cannot be read: {error}") from None
+    assert isinstance(tokenizer, PreTrainedTokenizerBase)
+    return tokenizer
+
+
+_WHOLE = 256 * 2**20  # files up to this size are hashed whole
+_BLOCK = 2**16
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 over the names and contents of what defines the model's computation.
+
+    Of a file above 256 MB its size, its start and 1,024 blocks spread evenly over it are hashed:
+    a table larger than memory must open in seconds.
+    """
+    digest = hashlib.sha256()
+    for file in sorted([path / "config.json", *path.glob("model*.safetensors")]):
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size}".encode())
+        with file.open("rb") as opened:
+            if size <= _WHOLE:
+                digest.update(hashlib.file_digest(opened, "sha256").digest())
+                continue
+            for block in range(1024):
+                opened.seek(block * (size - _BLOCK) // 1023)
+                digest.update(opened.read(_BLOCK))
+    return digest.hexdigest()
+
+
+NATIVE = register(Family("native", recognise, open_native))

@@ -1,0 +1,87 @@
+"""The one door through which checkpoints are opened: families register, the first match opens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from inspector.errors import CheckpointNotFound, UnknownFamily
+from inspector.families.base import MemoryModel
+
+
+class Opener(Protocol):
+    """Opens a checkpoint that its family recognised."""
+
+    def __call__(
+        self, path: Path, *, device: torch.device, dtype: torch.dtype | None, reason: str
+    ) -> MemoryModel:
+        """Open ``path``; ``reason`` is what the family recognised it by."""
+
+
+class Recogniser(Protocol):
+    """Looks at a path, cheaply, for what marks a family."""
+
+    def __call__(self, path: Path) -> str | None:
+        """Why ``path`` is of this family, in a few words; None if it isn't."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """One format of checkpoints: how to know it and how to open it."""
+
+    name: str
+    recognise: Recogniser
+    open: Opener
+
+
+_FAMILIES: dict[str, Family] = {}
+
+
+def register(family: Family) -> Family:
+    """Add ``family``; families are asked in the order they were registered in.
+
+    Raises:
+        ValueError: a family of that name is registered already.
+    """
+    if family.name in _FAMILIES:
+        raise ValueError(f"a family called {family.name!r} is registered already")
+    _FAMILIES[family.name] = family
+    return family
+
+
+def families() -> tuple[Family, ...]:
+    """All registered families."""
+    return tuple(_FAMILIES.values())
+
+
+def open_checkpoint(
+    path: Path, *, device: torch.device, dtype: torch.dtype | None = None
+) -> MemoryModel:
+    """Open ``path`` with the first family that recognises it.
+
+    Raises:
+        CheckpointNotFound: nothing lies there.
+        UnknownFamily: no family recognises it.
+        CheckpointError: what its family found wrong with it.
+    """
+    try:
+        found = path.exists()
+    except OSError as error:
+        raise CheckpointNotFound(f"{path} cannot be opened: {error.strerror}.") from None
+    if not found:
+        raise CheckpointNotFound(
+            f"There is nothing at {path}. Give the directory of a checkpoint: the one that holds "
+            "its config.json."
+        )
+    for family in families():
+        reason = family.recognise(path)
+        if reason is not None:
+            return family.open(path, device=device, dtype=dtype, reason=reason)
+    known = ", ".join(_FAMILIES)
+    raise UnknownFamily(
+        f"{path} is of no family that can be opened here ({known}). A native checkpoint is a "
+        "directory with config.json (model_type memory_llama) and safetensors files."
+    )

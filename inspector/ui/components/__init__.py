@@ -1,0 +1,24 @@
+"""Our own Streamlit components: token strip, grid of product keys, table of reads, chips, bars.
+
+Each is one typed function whose docstring states its data contract; its HTML, CSS and
+JavaScript lie beside it. They take their colours from the theme, work by keyboard, and write
+text that a model or a file produced with `textContent` alone.
+"""
+
+from inspector.ui.components.key_grid import GridRead, key_grid
+from inspector.ui.components.prediction_bars import prediction_bars
+from inspector.ui.components.read_table import ReadRow, read_table
+from inspector.ui.components.token_chips import token_chips
+from inspector.ui.components.token_strip import token_strip
+from inspector.ui.components.visible_text import visible_text
+
+__all__ = [
+    "GridRead",
+    "ReadRow",
+    "key_grid",
+    "prediction_bars",
+    "read_table",
+    "token_chips",
+    "token_strip",
+    "visible_text",
+]

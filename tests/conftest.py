@@ -1,0 +1,55 @@
+"""What every test stands on: fixed seeds, one thread, no network, a cache folder of its own."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+# Read once, when the libraries are first imported; servers that tests start inherit them.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+
+CHROMIUM = Path("/usr/bin/chromium")
+
+# A busy machine is no reason to fail, and a failure must come back on the next run.
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.load_profile("steady")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An empty cache folder for this run, so that no test reads what another run stored."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INSPECTOR_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Two threads that wait for each other make small work slower, not faster."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def fixed_seeds() -> None:
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 -- umap and scikit-learn still draw from it
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Path:
+    """The browser's executable. Only outside CI may it be missing."""
+    if not CHROMIUM.exists():
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{CHROMIUM} is missing: in CI the browser tests must run")
+        pytest.skip(f"{CHROMIUM} is missing: install Debian's package chromium")
+    return CHROMIUM
