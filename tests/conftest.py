@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 # Read once, when the libraries are first imported; servers that tests start inherit them.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -53,3 +54,35 @@ def chromium() -> Path:
             pytest.fail(f"{CHROMIUM} is missing: in CI the browser tests must run")
         pytest.skip(f"{CHROMIUM} is missing: install Debian's package chromium")
     return CHROMIUM
+
+
+SENTENCES = tuple(
+    f"{subject} {relation} {answer}."
+    for relation, pairs in (
+        ("is the capital of", (("Jakarta", "Indonesia"), ("Ottawa", "Canada"), ("Lima", "Peru"))),
+        ("is paid with the", (("Japan", "yen"), ("India", "rupee"), ("Mexico", "peso"))),
+        ("speaks", (("Brazil", "Portuguese"), ("Kenya", "Swahili"), ("Vienna", "German"))),
+    )
+    for subject, answer in pairs
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Writes native checkpoints with random weights: ``tiny_checkpoint(seed=1, memory_knn=2)``.
+
+    Any field of MemoryLlamaConfig may be given, ``dtype`` and ``max_shard_size`` too. Calls with
+    the same arguments give the same directory, which is read only: copy it to change it.
+    """
+    from tests.families.tiny_native import write_checkpoint
+
+    written: dict[str, Path] = {}
+
+    def write(**options: Any) -> Path:
+        key = repr(sorted(options.items()))
+        if key not in written:
+            folder = tmp_path_factory.mktemp("tiny") / "tiny"
+            written[key] = write_checkpoint(folder, SENTENCES, **options)
+        return written[key]
+
+    return write

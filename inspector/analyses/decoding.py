@@ -13,6 +13,7 @@ from torch import Tensor
 
 from inspector.analyses.gates import MeanGates
 from inspector.analyses.unembedding import Unembedding, null_vectors, unembedding_of
+from inspector.capture.trace import Trace
 from inspector.errors import SlotError
 from inspector.families.base import MemoryModel, Site
 from inspector.memory.values import ValueTable
@@ -122,6 +123,17 @@ def decode(
     return _assemble(
         model, chosen.info.name, name, index, vectors, standing, p_value, fallback, top
     )
+
+
+def gate_at(model: MemoryModel, trace: Trace, site: str, pos: int, row: int = 0) -> Tensor | str:
+    """What ``decode`` takes as ``gate`` to decode values in the context of one traced token.
+
+    Where nothing gates the values, that is ``static``: they mean the same for every token.
+    """
+    chosen = model.site(site)
+    with torch.inference_mode():
+        gate = chosen.gate(trace.inputs[site][row, pos])
+    return "static" if gate is None else gate
 
 
 def _gate_rows(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from inspector.capture.session import SiteReads
@@ -30,6 +31,8 @@ def rebuild_output(site: Site, x: Tensor, reads: SiteReads) -> Tensor:
 
 def relative_error(found: Tensor, expected: Tensor) -> float:
     """Largest deviation over the largest magnitude expected."""
+    exact = torch.promote_types(expected.dtype, torch.float32)  # 1e-12 is 0 in half precision
+    found, expected = found.to(exact), expected.to(exact)
     scale = expected.abs().max().clamp_min(1e-12)
     return float(((found - expected).abs().max() / scale).item())
 

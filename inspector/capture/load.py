@@ -36,8 +36,8 @@ class SelfCheck:
     @property
     def passed(self) -> bool:
         """Whether every error is within tolerance for the model's number format."""
-        worst = max([*self.sites.values(), self.residual])
-        return worst <= self.tolerance and self.self.hooked <= self.tolerance
+        errors = (*self.sites.values(), self.residual, self.hooked)
+        return all(error <= self.tolerance for error in errors)  # NaN fails, which max would lose
 
 
 def choose_device(device: str) -> torch.device:
@@ -89,11 +89,12 @@ def self_check(model: MemoryModel, seed: int = 0) -> SelfCheck:
         recorded = logits(model, ids)
     with torch.inference_mode():
         sites = site_errors(model, recording.reads, recording.inputs, recording.outputs)
-        assert recording.embedding is not None and recording.residual is not None
+        assert recording.embedding is not None
+        assert recording.residual is not None
         written = recording.embedding + sum(
             part
             for parts in (recording.attentions, recording.feed_forwards, recording.outputs)
-            for part in parts.values()  # type: ignore[attr-defined]
+            for part in parts.values()
         )
         residual = relative_error(written, recording.residual)
     hooked = relative_error(recorded, plain)

@@ -150,12 +150,11 @@ def encode(model: MemoryModel, text: str) -> Tensor:
     Raises:
         EmptyPrompt: there is no text to read.
         PromptTooLong: it has more tokens than the model has positions.
+        UnknownToken: the tokenizer knows tokens that the model has no embedding for.
     """
     if not text.strip():
         raise EmptyPrompt("The prompt is empty. Type a few words for the model to continue.")
-    ids = model.tokenizer(text).input_ids
-    check_length(model, len(ids))
-    return torch.tensor([ids], device=model.device)
+    return _as_ids(model, [model.tokenizer(text).input_ids])
 
 
 def check_length(model: MemoryModel, length: int) -> None:
@@ -206,7 +205,8 @@ def trace(
 
 
 def _assemble(model: MemoryModel, ids: Tensor, scores: Tensor, recording: Recording) -> Trace:
-    assert recording.embedding is not None and recording.residual is not None
+    assert recording.embedding is not None
+    assert recording.residual is not None
     best = scores.float().softmax(-1).topk(min(5, scores.shape[-1]), dim=-1)
     top = tuple(
         tuple(

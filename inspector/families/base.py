@@ -167,9 +167,12 @@ class MemoryModel:
         return tuple(name for name, site in self.sites.items() if site.info.table == table)
 
     def token_text(self, token: int) -> str:
-        """What one token writes; a piece of a character is shown in the tokenizer's spelling."""
+        """What one token writes; a piece of a character is shown in the tokenizer's spelling.
+
+        A token that only pads the vocabulary has no text and is shown as its number, ``<300>``.
+        """
         text = self.tokenizer.decode([token])
         assert isinstance(text, str)
         if "\N{REPLACEMENT CHARACTER}" in text or not text:
-            return str(self.tokenizer.convert_ids_to_tokens(token))
+            return str(self.tokenizer.convert_ids_to_tokens(token) or f"<{token}>")
         return text

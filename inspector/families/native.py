@@ -92,7 +92,7 @@ def open_native(
     module.model.rotary_emb = LlamaRotaryEmbedding(config)
     tied = ("lm_head.weight",) if config.tie_word_embeddings else ()
     _check_names(path, module, files, tied)
-    tables = {_TABLE.format(t): table for t, table in enumerate(module.model.value_tables)}
+    tables = {_TABLE.format(t): table for t, table in enumerate(module.value_tables)}
     state = {name: _read(files[name], name) for name in files if name not in tables}
     module.load_state_dict(state, strict=False, assign=True)
     for name, table in tables.items():
@@ -102,10 +102,9 @@ def open_native(
             raise CheckpointError(f"The value table of {path} cannot be opened: {error}.") from None
     module.tie_weights()
     module.requires_grad_(False).eval()
-    if dtype is not None or device.type != "cpu":
-        module.to(device=device, dtype=dtype)
-        for table in tables.values():
-            table.mapped = table.mapped and device.type == "cpu" and dtype is None
+    for table in tables.values():
+        table.mapped = device.type == "cpu"  # and if so, stays as it is stored; see ValueTable
+    module.to(device=device, dtype=dtype)
     return MemoryModel(
         name=path.name,
         path=path,
@@ -113,7 +112,7 @@ def open_native(
         module=module,
         tokenizer=_read_tokenizer(path),
         sites=_sites(module, config),
-        tables=tuple(module.model.value_tables),
+        tables=module.value_tables,
         backbone=Backbone(
             embedding=module.model.embed_tokens,
             attentions=tuple(block.self_attn for block in module.model.layers),
@@ -140,7 +139,7 @@ def _sites(module: MemoryLlamaForCausalLM, config: MemoryLlamaConfig) -> Mapping
 def _read_config(path: Path) -> MemoryLlamaConfig:
     try:
         raw = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        config = MemoryLlamaConfig.from_dict(raw)
+        config: MemoryLlamaConfig = MemoryLlamaConfig.from_dict(raw)
         if config.memory_layers:
             config.memory_shape()
     except Exception as error:  # noqa: BLE001  transformers' validators raise many kinds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -83,5 +84,17 @@ def open_checkpoint(
     known = ", ".join(_FAMILIES)
     raise UnknownFamily(
         f"{path} is of no family that can be opened here ({known}). A native checkpoint is a "
-        "directory with config.json (model_type memory_llama) and safetensors files."
+        f"directory with config.json (model_type memory_llama) and safetensors files."
+        f"{_broken_config(path)}"
     )
+
+
+def _broken_config(path: Path) -> str:
+    """Why no family could recognise ``path``, where that is a config.json that nobody can read."""
+    try:
+        json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        return f" Its config.json is not JSON: {error}."
+    except OSError:
+        return ""
+    return ""

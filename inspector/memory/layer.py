@@ -8,7 +8,7 @@ d_value``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -43,10 +43,14 @@ class MemoryShape:
     key_norm: Norm = "none"
 
     def __post_init__(self) -> None:
-        """Refuse sizes that make no memory layer."""
+        """Refuse sizes and options that make no memory layer."""
         sizes = (self.d_model, self.heads, self.knn, self.half_keys, self.d_key, self.d_value)
         if min(sizes) < 1:
             raise ValueError(f"every size of a memory layer is at least 1; found {self}")
+        options = {"projection": Projection, "query_norm": Norm, "key_norm": Norm}
+        for name, known in options.items():
+            if (chosen := getattr(self, name)) not in get_args(known):
+                raise ValueError(f"{name} = {chosen!r} is none of {', '.join(get_args(known))}")
         if self.d_key % 2:
             raise ValueError(f"d_key = {self.d_key} cannot be split into two equal halves")
         if self.knn > self.half_keys**2:
@@ -138,7 +142,7 @@ class ProductKeyMemory(nn.Module):
         total = self.table(reads.slots, reads.weights.to(x.dtype))  # [... d_value]
         if self.gate_proj is not None:
             total = total * functional.silu(self.gate_proj(x))
-        output = total if self.value_proj is None else self.value_proj(total)
+        output: Tensor = total if self.value_proj is None else self.value_proj(total)
         return output if self.sigmoid_gate is None else output * self.sigmoid_gate(x).sigmoid()
 
     def gate(self, x: Tensor) -> Tensor | None:
@@ -167,5 +171,5 @@ class ProductKeyMemory(nn.Module):
         """What the layer adds beside its reads, from its own weights: bias times sigmoid gate."""
         if self.value_proj is None:
             return torch.zeros_like(x)
-        bias = self.value_proj.bias.expand_as(x)
+        bias = self.value_proj.bias + torch.zeros_like(x)  # not a view of the parameter
         return bias if self.sigmoid_gate is None else bias * self.sigmoid_gate(x).sigmoid()

@@ -46,7 +46,7 @@ class MemoryLlamaConfig(LlamaConfig):  # type: ignore[misc]
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Fill in what was left out and refuse a layout that the blocks cannot have."""
-        self.memory_layers = sorted(self.memory_layers or [])
+        self.memory_layers = self.memory_layers or []
         self.memory_tables = self.memory_tables or [0] * len(self.memory_layers)
         super().__post_init__(**kwargs)
         blocks = range(self.num_hidden_layers)
@@ -62,6 +62,9 @@ class MemoryLlamaConfig(LlamaConfig):  # type: ignore[misc]
                 f"memory_tables names {len(self.memory_tables)} tables for "
                 f"{len(self.memory_layers)} memory layers"
             )
+        pairs = sorted(zip(self.memory_layers, self.memory_tables, strict=True))
+        self.memory_layers = [layer for layer, _ in pairs]
+        self.memory_tables = [table for _, table in pairs]
         tables = set(self.memory_tables)
         if tables != set(range(len(tables))):
             raise ValueError(f"memory_tables = {self.memory_tables} must count up from 0")
@@ -142,6 +145,11 @@ class MemoryLlamaForCausalLM(_MemoryInit, LlamaForCausalLM):  # type: ignore[mis
         super().__init__(config)
         self.model = MemoryLlamaModel(config)
         self.post_init()
+
+    @property
+    def value_tables(self) -> tuple[ValueTable, ...]:
+        """Value tables by their number."""
+        return tuple(t for t in self.model.value_tables if isinstance(t, ValueTable))
 
     @property
     def memory_layers(self) -> dict[int, ProductKeyMemory]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import mmap
+import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, BinaryIO, Final
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +34,7 @@ def map_matrix(path: Path, name: str) -> Tensor:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         entry = json.loads(file.read(length))[name]
-        mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        mapping = _map_privately(file)
     if entry["dtype"] not in _STORED or len(entry["shape"]) != 2:
         raise ValueError(
             f"{path.name}: {name} is {entry['dtype']} {entry['shape']}; a value table is a matrix "
@@ -48,6 +49,21 @@ def map_matrix(path: Path, name: str) -> Tensor:
         mapping.madvise(mmap.MADV_RANDOM)
     flat = torch.frombuffer(mapping, dtype=dtype, count=rows * width, offset=start)
     return flat.view(rows, width)
+
+
+def _map_privately(file: BinaryIO) -> mmap.mmap:
+    """The whole file as memory of this process: what is written there never reaches the file."""
+    if sys.platform != "linux":
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    # Linux counts every page that could be written as memory in use, and so refuses a file larger
+    # than RAM, unless it is told to reserve none. Python 3.13 is the first to name that flag.
+    no_reserve = getattr(mmap, "MAP_NORESERVE", 0x4000)
+    return mmap.mmap(
+        file.fileno(),
+        0,
+        flags=mmap.MAP_PRIVATE | no_reserve,
+        prot=mmap.PROT_READ | mmap.PROT_WRITE,
+    )
 
 
 class ValueTable(nn.Module):
@@ -79,6 +95,12 @@ class ValueTable(nn.Module):
             )
         self.weight = nn.Parameter(matrix, requires_grad=False)
         self.mapped = True
+
+    def _apply(self, fn: Any, recurse: bool = True) -> ValueTable:
+        """Moves and conversions pass a mapped table by: they would read all of it."""
+        if not self.mapped:
+            super()._apply(fn, recurse)
+        return self
 
     def rows(self, slots: Tensor) -> Tensor:
         """Values of ``slots [...]``: ``[... d_value]`` in the type the table is stored in."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from inspector.errors import ConfigError
+
+TABLE_DTYPES: Final = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,9 @@ class Optimisation:
     ``weight_decay`` acts on the backbone's matrices and never on the value table, so that what is
     rarely asked for is cheaper to keep in memory. ``prompt_weight`` is the share of the loss on
     the words of the phrasing beside 1 for the answer: the subject's name cannot be predicted.
+
+    Raises:
+        ConfigError: an entry is of the wrong kind or out of range.
     """
 
     steps: int = 1600
@@ -28,10 +34,28 @@ class Optimisation:
     warmup: int = 50
     prompt_weight: float = 1.0
 
+    def __post_init__(self) -> None:
+        """Refuse what no run can be made with."""
+        for name in ("steps", "batch", "warmup"):
+            value = getattr(self, name)
+            _require(_is_whole(value) and value >= 1, name, value, "a whole number of at least 1")
+        for name in ("lr", "value_lr", "weight_decay", "prompt_weight"):
+            value = getattr(self, name)
+            known = isinstance(value, float) or _is_whole(value)
+            _require(known and 0 <= value < float("inf"), name, value, "a number of at least 0")
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """One training run: data, tokenizer, model and optimisation, all seeded by ``seed``."""
+    """One training run: data, tokenizer, model and optimisation, all seeded by ``seed``.
+
+    ``limits`` are the most facts per relation, ``snapshots`` the steps after which a copy is kept,
+    ``model`` the entries of ``MemoryLlamaConfig``, and ``table_dtype`` the number format in which
+    value tables are written (they are trained in float32).
+
+    Raises:
+        ConfigError: an entry is of the wrong kind or out of range.
+    """
 
     name: str
     seed: int = 0
@@ -40,14 +64,32 @@ class TrainingConfig:
     snapshots: tuple[int, ...] = ()
     model: dict[str, Any] = field(default_factory=dict)
     optimisation: Optimisation = field(default_factory=Optimisation)
+    table_dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        """Refuse what no run can be made with."""
+        _require(isinstance(self.name, str) and self.name != "", "name", self.name, "a text")
+        for name, least in (("seed", 0), ("vocabulary", 1)):
+            value = getattr(self, name)
+            _require(_is_whole(value) and value >= least, name, value, f"at least {least}, whole")
+        limits, model, dtype = self.limits, self.model, self.table_dtype
+        counted = isinstance(limits, dict) and all(
+            _is_whole(limit) and limit >= 0 for limit in limits.values()
+        )
+        _require(counted, "limits", limits, "a table of whole numbers of at least 0")
+        _require(isinstance(model, dict), "model", model, "a table")
+        _require(dtype in TABLE_DTYPES, "table_dtype", dtype, "one of " + ", ".join(TABLE_DTYPES))
+        steps = self.optimisation.steps
+        inside = all(_is_whole(step) and 0 <= step <= steps for step in self.snapshots)
+        _require(inside, "snapshots", list(self.snapshots), f"a list of steps from 0 to {steps}")
 
     def to_dict(self) -> dict[str, Any]:
         """The whole configuration as plain values, as it is kept beside the checkpoint."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "snapshots": list(self.snapshots)}
 
 
 def read_config(path: Path) -> TrainingConfig:
-    """Read a training configuration.
+    """Read a training configuration; its name is the file's where it has none.
 
     Raises:
         ConfigError: there is no such file, it is not TOML, or it has an unknown or misfit entry.
@@ -58,20 +100,34 @@ def read_config(path: Path) -> TrainingConfig:
         raise ConfigError(f"The configuration {path} cannot be read: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not a TOML file: {error}.") from None
-    raw.setdefault("name", path.stem)
-    optimisation = _only_known(Optimisation, raw.pop("optimisation", {}), f"{path} [optimisation]")
-    raw["snapshots"] = tuple(raw.get("snapshots", ()))
-    return _only_known(TrainingConfig, {**raw, "optimisation": optimisation}, str(path))
+    try:
+        return _parse({"name": path.stem, **raw})
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
-def _only_known(kind: type[Any], entries: dict[str, Any], where: str) -> Any:
-    known = {f.name for f in dataclasses.fields(kind)}
+def _parse(raw: dict[str, Any]) -> TrainingConfig:
+    optimisation = raw.get("optimisation", {})
+    _require(isinstance(optimisation, dict), "optimisation", optimisation, "a table")
+    _refuse_unknown(Optimisation, optimisation, "optimisation.")
+    _refuse_unknown(TrainingConfig, raw, "")
+    snapshots = raw.get("snapshots", [])
+    _require(isinstance(snapshots, list), "snapshots", snapshots, "a list of steps")
+    made = {"optimisation": Optimisation(**optimisation), "snapshots": tuple(snapshots)}
+    return TrainingConfig(**{**raw, **made})
+
+
+def _refuse_unknown(kind: type[Any], entries: Mapping[str, Any], prefix: str) -> None:
+    known = {entry.name for entry in dataclasses.fields(kind)}
     if unknown := sorted(set(entries) - known):
-        raise ConfigError(f"{where} has {', '.join(unknown)}; it may have {', '.join(known)}.")
-    made = kind(**entries)
-    for entry in dataclasses.fields(kind):
-        default = entry.default
-        value = getattr(made, entry.name)
-        if isinstance(default, int | float) and not isinstance(value, int | float):
-            raise ConfigError(f"{where}: {entry.name} = {value!r} must be a number.")
-    return made
+        found = ", ".join(prefix + name for name in unknown)
+        raise ConfigError(f"found {found}; it may have {', '.join(sorted(known))}.")
+
+
+def _require(holds: bool, name: str, value: object, expected: str) -> None:
+    if not holds:
+        raise ConfigError(f"{name} = {value!r} must be {expected}.")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -53,6 +53,11 @@ class Corpus:
     def __len__(self) -> int:
         return len(self._rows)
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sentence that the model has to read."""
+        return max(map(len, self._rows)) - 1
+
     def batch(self, step: int) -> Batch:
         """The batch of step ``step``: the same one each time it is asked for."""
         epoch, index = divmod(step, self.per_epoch)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import json
+import dataclasses
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +17,20 @@ from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
 
-from inspector.analyses.facts import Fact, write_facts
-from inspector.errors import TrainingError
+from inspector.analyses.facts import Fact
+from inspector.errors import ConfigError, TrainingError
 from inspector.memory.layer import ProductKeyMemory
 from inspector.memory.llama import MemoryLlamaConfig, MemoryLlamaForCausalLM
 from inspector.memory.values import ValueTable
+from inspector.training.checkpoint import save_checkpoint
 from inspector.training.config import TrainingConfig
 from inspector.training.corpus import Batch, Corpus
+from inspector.training.progress import Meter, Progress
+from inspector.training.run_folder import RunFolder, interrupted_only_after
 from inspector.training.tokenizer import make_tokenizer
-from inspector.training.world_facts import build_world_facts, training_sentences
+from inspector.training.world_facts import WorldFacts, build_world_facts, training_sentences
 
-_STATE = "training_state.pt"
 _SAVE_EVERY_S = 120.0
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run is: shown while it trains."""
-
-    step: int
-    steps: int
-    loss: float  # nats per weighted token, mean since the last report
-    tokens_per_s: float
-    seconds_left: float
 
 
 def train(
@@ -52,79 +43,158 @@ def train(
     """Train ``config`` into the directory ``out`` and return it.
 
     A run that was killed goes on from its last saved state when called again with the same
-    configuration; the same seed on the same machine gives the same result either way. Snapshots
-    go to ``out-step-N``.
+    configuration; the same seed on the same machine gives the same result, bit for bit, either
+    way. Ctrl-C takes effect between two steps and saves the state first. A finished run is left
+    as it is. Snapshots go to ``out-step-N``, without the facts, which are those of ``out``.
 
     Raises:
-        TrainingError: ``out`` holds a run of another configuration, or something else.
+        TrainingError: ``out`` holds a run of another configuration, or something else; a source
+            of facts is not installed; the loss became infinite.
+        ConfigError: no data or no model can be made from ``config``.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    state_path = out / _STATE
-    settings = config.to_dict()
+    folder = RunFolder(out.resolve(), config)
+    if folder.finished:
+        folder.forget_state()
+        return out
+    folder.claim()
     _keep_freed_memory()
-    torch.manual_seed(config.seed)
-    facts = build_world_facts(seed=config.seed, limits=config.limits or None).facts
-    tokenizer = _tokenizer(config, facts)
-    corpus = Corpus(
-        training_sentences(facts),
-        tokenizer,
-        batch=config.optimisation.batch,
-        prompt_weight=config.optimisation.prompt_weight,
-        seed=config.seed,
-    )
-    model = build_model(config, tokenizer).to(device)
-    optimizer = _optimizer(model, config)
-    step = 0
-    if state_path.exists():
-        step = _resume(state_path, settings, model, optimizer)
-    elif any(out.iterdir()):
-        raise TrainingError(f"{out} is not empty and holds no run to go on with; name another.")
-    meter = _Meter(config.optimisation.steps, report)
-    model.train()
-    saved = time.monotonic()
-    while step < config.optimisation.steps:
-        batch = corpus.batch(step)
-        loss = _train_step(model, optimizer, batch, config, step, device)
-        step += 1
-        meter.add(step, loss, int((batch.weights > 0).sum()))
-        if step in config.snapshots:
-            save_checkpoint(out.with_name(f"{out.name}-step-{step}"), model, tokenizer, facts)
-        if time.monotonic() - saved > _SAVE_EVERY_S and step < config.optimisation.steps:
-            _save_state(state_path, settings, step, model, optimizer)
-            saved = time.monotonic()
-    save_checkpoint(out, model, tokenizer, facts)
-    (out / "training.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-    state_path.unlink(missing_ok=True)
+    run = _Run(config, folder, device)
+    try:
+        run.carry_on(report)
+    except KeyboardInterrupt:
+        run.save()
+        raise
     return out
+
+
+class _Run:
+    """A run in progress: ``step`` steps are done. All of it follows from the configuration."""
+
+    def __init__(self, config: TrainingConfig, folder: RunFolder, device: str) -> None:
+        """Make data, tokenizer and model anew, then take up what was saved."""
+        self._config, self._folder, self._device = config, folder, device
+        torch.manual_seed(config.seed)
+        self._world = _world(config)
+        self._tokenizer = _tokenizer(config, self._world.facts)
+        self._corpus = _corpus(config, self._world, self._tokenizer)
+        self._model = build_model(config, self._tokenizer).to(device)
+        _check_positions(self._corpus, self._model)
+        self._optimizer = _optimizer(self._model, config)
+        self.step = folder.restore(self._model, self._optimizer)
+
+    def carry_on(self, report: Callable[[Progress], None] | None) -> None:
+        """Train to the last step, write snapshots on the way and the checkpoint at the end."""
+        steps = self._config.optimisation.steps
+        meter = Meter(steps, report)
+        self._model.train()
+        saved = time.monotonic()
+        while True:
+            # Before the step, so that a run killed while it writes one writes it again.
+            if self.step in self._config.snapshots:
+                self._write(self._folder.snapshot(self.step), snapshot=True)
+            if self.step >= steps:
+                break
+            meter.add(*self._advance())
+            if time.monotonic() - saved > _SAVE_EVERY_S and self.step < steps:
+                self.save()
+                saved = time.monotonic()
+        self._write(self._folder.out, snapshot=False)
+        self._folder.forget_state()
+
+    def save(self) -> None:
+        """Save the state, to go on from here."""
+        self._folder.save(self.step, self._model, self._optimizer)
+
+    def _advance(self) -> tuple[int, float, int]:
+        """One step: how many are done now, its loss, and the number of tokens it learned from."""
+        with interrupted_only_after():
+            batch = self._corpus.batch(self.step)
+            loss = _train_step(
+                self._model, self._optimizer, batch, self._config, self.step, self._device
+            )
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"The loss is {loss} at step {self.step}: training has come apart. A smaller "
+                    "lr or value_lr, or a longer warmup, would help."
+                )
+            self.step += 1
+        return self.step, loss, int((batch.weights > 0).sum())
+
+    def _write(self, out: Path, *, snapshot: bool) -> None:
+        """Write the checkpoint, and after it the record that says it is whole."""
+        facts = None if snapshot else self._world.facts
+        dtype = self._config.table_dtype
+        save_checkpoint(out, self._model, self._tokenizer, facts, table_dtype=dtype)
+        made_from = {
+            "facts": dict(Counter(fact.relation for fact in self._world.facts)),
+            "dropped": dict(self._world.dropped),
+            "sources": list(self._world.sources),
+            "torch": torch.__version__,
+            "device": torch.device(self._device).type,
+        }
+        if snapshot:
+            made_from["snapshot_of"] = self._folder.out.name
+        self._folder.write_record(out, self.step, made_from)
 
 
 def build_model(
     config: TrainingConfig, tokenizer: PreTrainedTokenizerFast
 ) -> MemoryLlamaForCausalLM:
-    """A freshly initialised model of ``config`` for ``tokenizer``."""
+    """A freshly initialised model of ``config`` for ``tokenizer``.
+
+    Raises:
+        ConfigError: its ``model`` entries make no model.
+    """
+    known = {entry.name for entry in dataclasses.fields(MemoryLlamaConfig)}
+    if unknown := sorted(set(config.model) - known):
+        raise ConfigError(
+            f"model.{', model.'.join(unknown)} is unknown; what counts is what MemoryLlamaConfig "
+            f"has: {', '.join(sorted(known))}."
+        )
     special = {
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
     settings = {"vocab_size": len(tokenizer), **special, **config.model}
-    return MemoryLlamaForCausalLM(MemoryLlamaConfig(**settings))
+    try:
+        return MemoryLlamaForCausalLM(MemoryLlamaConfig(**settings))
+    except Exception as error:  # noqa: BLE001  transformers' validators raise many kinds
+        raise ConfigError(f"The model entries make no model: {error}") from None
 
 
-def save_checkpoint(
-    out: Path,
-    model: MemoryLlamaForCausalLM,
-    tokenizer: PreTrainedTokenizerFast,
-    facts: tuple[Fact, ...],
-) -> None:
-    """Write a native checkpoint directory: model, tokenizer, ``facts.jsonl``.
+def _world(config: TrainingConfig) -> WorldFacts:
+    try:
+        return build_world_facts(seed=config.seed, limits=config.limits or None)
+    except ImportError as error:
+        raise TrainingError(f"The facts cannot be made: {error}.") from None
+    except ValueError as error:
+        raise ConfigError(f"The facts cannot be made: {error}.") from None
 
-    Value tables go to safetensors shards of their own, so that they can be memory-mapped.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
-    write_facts(out / "facts.jsonl", facts)
+
+def _corpus(
+    config: TrainingConfig, world: WorldFacts, tokenizer: PreTrainedTokenizerFast
+) -> Corpus:
+    hp = config.optimisation
+    try:
+        return Corpus(
+            training_sentences(world.facts),
+            tokenizer,
+            batch=hp.batch,
+            prompt_weight=hp.prompt_weight,
+            seed=config.seed,
+        )
+    except ValueError as error:
+        raise ConfigError(f"No batches can be made: {error}.") from None
+
+
+def _check_positions(corpus: Corpus, model: MemoryLlamaForCausalLM) -> None:
+    positions = model.config.max_position_embeddings
+    if corpus.longest > positions:
+        raise ConfigError(
+            f"model.max_position_embeddings = {positions}, but the longest sentence has "
+            f"{corpus.longest} tokens."
+        )
 
 
 def _tokenizer(config: TrainingConfig, facts: tuple[Fact, ...]) -> PreTrainedTokenizerFast:
@@ -174,7 +244,7 @@ def _train_step(
     with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
         loss = answer_loss(model, batch, device)
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     return float(loss.detach())
@@ -188,61 +258,6 @@ def answer_loss(model: MemoryLlamaForCausalLM, batch: Batch, device: str) -> tor
     each = functional.cross_entropy(logits, batch.targets[real].to(device), reduction="none")
     weights = batch.weights[real].to(device)
     return (each * weights).sum() / weights.sum()
-
-
-class _Meter:
-    """Loss, speed and time left, reported about twice a second."""
-
-    def __init__(self, steps: int, report: Callable[[Progress], None] | None) -> None:
-        self._steps, self._report = steps, report
-        self._losses: list[float] = []
-        self._tokens = self._done = 0
-        self._start = self._last = time.monotonic()
-
-    def add(self, step: int, loss: float, tokens: int) -> None:
-        self._losses.append(loss)
-        self._tokens += tokens
-        self._done += 1
-        now = time.monotonic()
-        if self._report is None or (now - self._last < 0.5 and step < self._steps):
-            return
-        per_step = (now - self._start) / self._done
-        mean = sum(self._losses) / len(self._losses)
-        speed = self._tokens / (now - self._start)
-        self._report(Progress(step, self._steps, mean, speed, per_step * (self._steps - step)))
-        self._losses, self._last = [], now
-
-
-def _save_state(
-    path: Path,
-    settings: dict[str, Any],
-    step: int,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-) -> None:
-    state = {
-        "settings": json.dumps(settings),
-        "step": step,
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-    }
-    part = path.with_suffix(".part")
-    torch.save(state, part)
-    part.replace(path)  # a run killed while it saves keeps the state before
-
-
-def _resume(
-    path: Path, settings: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer
-) -> int:
-    state = torch.load(path, weights_only=True)
-    if state["settings"] != json.dumps(settings):
-        raise TrainingError(
-            f"{path.parent} holds a run with another configuration; name another directory, or "
-            "delete it to start anew."
-        )
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])
 
 
 def _keep_freed_memory() -> None:

@@ -8,6 +8,7 @@ text that a model or a file produced with `textContent` alone.
 from inspector.ui.components.key_grid import GridRead, key_grid
 from inspector.ui.components.prediction_bars import prediction_bars
 from inspector.ui.components.read_table import ReadRow, read_table
+from inspector.ui.components.sentence import sentence
 from inspector.ui.components.token_chips import token_chips
 from inspector.ui.components.token_strip import token_strip
 from inspector.ui.components.visible_text import visible_text
@@ -18,6 +19,7 @@ __all__ = [
     "key_grid",
     "prediction_bars",
     "read_table",
+    "sentence",
     "token_chips",
     "token_strip",
     "visible_text",

@@ -15,6 +15,7 @@ from inspector.ui.components.selection import (
     OnSelect,
     click_callback,
     current_selection,
+    index_within,
     subject_of,
 )
 
@@ -76,7 +77,7 @@ def key_grid(
     finite, or a background of another size.
     """
     _check(reads, n, background)
-    asked = selected_slot if selected_slot is not None and 0 <= selected_slot < n * n else None
+    asked = index_within(selected_slot, n * n)
     subject = subject_of([str(n)])
     chosen = current_selection(key, asked, subject, n * n)
     with st.container(gap=None):
@@ -85,7 +86,7 @@ def key_grid(
             data={
                 "grid": key,
                 "n": n,
-                "reads": [vars(read) for read in reads],
+                "reads": [_packed(read) for read in reads],
                 "groups": _legend(reads, group_names or {}),
                 "background": _mount_background(key, background),
                 "height": height,
@@ -114,9 +115,19 @@ def pack_background(grid: str, digest: str, cells: bytes) -> bytes:
     return len(header).to_bytes(4, "little") + header + cells
 
 
+def _packed(read: GridRead) -> dict[str, object]:
+    """Plain numbers: a NumPy scalar would keep Streamlit from writing JSON."""
+    return {
+        "slot": int(read.slot),
+        "weight": float(read.weight),
+        "group": int(read.group),
+        "label": read.label,
+    }
+
+
 def _legend(reads: Sequence[GridRead], names: Mapping[int, str]) -> list[dict[str, object]]:
     groups = sorted({read.group for read in reads} | set(names))
-    return [{"group": group, "name": names.get(group, f"H{group}")} for group in groups]
+    return [{"group": int(group), "name": names.get(group, f"H{group}")} for group in groups]
 
 
 def _check(reads: Sequence[GridRead], n: int, background: Background | None) -> None:

@@ -9,6 +9,7 @@ from inspector.ui.components.selection import (
     OnSelect,
     click_callback,
     current_selection,
+    index_within,
     subject_of,
 )
 from inspector.ui.components.token_chips import shown_scores
@@ -85,7 +86,7 @@ def read_table(
     """
     _check(rows)
     subject = subject_of(row.address for row in rows)
-    asked = selected if selected is not None and 0 <= selected < len(rows) else None
+    asked = index_within(selected, len(rows))
     chosen = current_selection(key, asked, subject, len(rows))
     _TABLE(
         key=key,
@@ -106,8 +107,12 @@ def _used_columns(rows: Sequence[ReadRow], helps: Mapping[str, str]) -> list[dic
     return [
         {**vars(column), "help": helps.get(column.name, column.help)}
         for column in _COLUMNS
-        if any(getattr(row, column.name) not in (None, ()) for row in rows)
+        if any(_is_given(getattr(row, column.name)) for row in rows)
     ]
+
+
+def _is_given(value: object) -> bool:
+    return bool(value) if isinstance(value, tuple) else value is not None
 
 
 def _packed(row: ReadRow) -> dict[str, object]:
@@ -115,15 +120,20 @@ def _packed(row: ReadRow) -> dict[str, object]:
     return {
         "address": row.address,
         "place": f"{row.address}\nslot {row.slot:,} of {row.site}{head}",
-        "head": row.head,
-        "score": row.score,
-        "weight": row.weight,
-        "share": row.share,
-        "effect": row.effect,
+        "head": None if row.head is None else int(row.head),
+        "score": _number(row.score),
+        "weight": _number(row.weight),
+        "share": _number(row.share),
+        "effect": _number(row.effect),
         "promoted": shown_scores(row.promoted),
         "suppressed": shown_scores(row.suppressed),
-        "quality": row.quality,
+        "quality": _number(row.quality),
     }
+
+
+def _number(figure: float | None) -> float | None:
+    """A plain float: a NumPy scalar would keep Streamlit from writing JSON."""
+    return None if figure is None else float(figure)
 
 
 def _check(rows: Sequence[ReadRow]) -> None:

@@ -45,6 +45,11 @@ def subject_of(texts: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
+def index_within(selected: int | None, count: int) -> int | None:
+    """The page's selection as a plain integer, or None where it is out of range."""
+    return int(selected) if selected is not None and 0 <= selected < count else None
+
+
 def current_selection(key: str, asked: int | None, subject: str, count: int) -> Selection:
     """What is selected now, a number below `count` or None; called before the component mounts."""
     memory = _memory(key)

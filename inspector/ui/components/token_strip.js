@@ -38,6 +38,7 @@ function buildTokens(data) {
 function lineBreak() {
   const element = document.createElement("span");
   element.className = "line-break";
+  element.setAttribute("aria-hidden", "true");
   return element;
 }
 

@@ -42,7 +42,7 @@ def token_strip(
     _check(tokens, intensities, tips, prompt_length)
     count = len(tokens)
     subject = subject_of(tokens)
-    asked = min(max(selected, 0), count - 1)
+    asked = int(min(max(selected, 0), count - 1))
     chosen = current_selection(key, asked, subject, count)
     _STRIP(
         key=key,
@@ -51,7 +51,7 @@ def token_strip(
             "breaks": [index for index, token in enumerate(tokens) if "\n" in token],
             "intensities": [round(min(max(float(i), 0.0), 1.0), 3) for i in intensities],
             "tips": list(tips),
-            "promptLength": count if prompt_length is None else prompt_length,
+            "promptLength": count if prompt_length is None else int(prompt_length),
             "height": height,
             "selected": chosen.value,
             "subject": subject,

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import streamlit as st
+
+RENDERERS = (
+    ("token_strip", "_STRIP"),
+    ("key_grid", "_GRID"),
+    ("key_grid", "_BACKGROUND_STORE"),
+    ("read_table", "_TABLE"),
+    ("prediction_bars", "_BARS"),
+    ("token_chips", "_CHIPS"),
+)
 
 
 class Browser:
@@ -35,14 +45,7 @@ def browser(monkeypatch: pytest.MonkeyPatch) -> Browser:
     session_state: dict[str, Any] = {}
     recorder = Browser(session_state)
     monkeypatch.setattr(st, "session_state", session_state)
-    package = "inspector.ui.components"
-    for target in (
-        "token_strip._STRIP",
-        "key_grid._GRID",
-        "key_grid._BACKGROUND_STORE",
-        "read_table._TABLE",
-        "prediction_bars._BARS",
-        "token_chips._CHIPS",
-    ):
-        monkeypatch.setattr(f"{package}.{target}", recorder.mount)
+    for module, renderer in RENDERERS:
+        file = importlib.import_module(f"inspector.ui.components.{module}")
+        monkeypatch.setattr(file, renderer, recorder.mount)
     return recorder

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-import inspector.ui.components as components
+from inspector.ui import components
 
 FOLDER = Path(components.__file__).parent
 SCRIPTS = sorted(FOLDER.glob("*.js"))

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from inspector.ui.components import token_strip
 from tests.ui.components.conftest import Browser
 
 
-def show(selected: int, tokens: str = "abcdef", **options: object) -> int:
+def show(
+    selected: int, tokens: str = "abcdef", on_select: Callable[[int], None] | None = None
+) -> int:
     size = len(tokens)
     return token_strip(
-        list(tokens), [0.0] * size, [""] * size, key="strip", selected=selected, **options
+        list(tokens),
+        [0.0] * size,
+        [""] * size,
+        key="strip",
+        selected=selected,
+        on_select=on_select,
     )
 
 

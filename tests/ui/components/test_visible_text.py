@@ -37,4 +37,4 @@ def test_what_a_token_looks_like(token: str, shown: str) -> None:
 def test_nothing_hidden_is_left_and_no_character_is_lost(token: str) -> None:
     shown = visible_text(token)
     assert not any(c.isspace() or ord(c) < 32 for c in shown)
-    assert len(shown.removeprefix("◌")) in {len(token), len(token) - 1, max(1, len(token))}
+    assert len(shown) >= len(token)

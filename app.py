@@ -1,0 +1,19 @@
+"""The frame: page configuration, navigation, checkpoint and device. Start it with
+
+streamlit run app.py
+"""
+
+import streamlit as st
+
+from inspector.ui import frame
+
+st.set_page_config(page_title="Memory Layer Inspector", page_icon="🗝️", layout="wide")
+
+PAGES = {
+    "checkpoint": st.Page("pages/checkpoint.py", title="Checkpoint", icon="🗂️", default=True),
+    "trace": st.Page("pages/trace.py", title="Trace", icon="🔎"),
+}
+page = st.navigation({"Inspect": list(PAGES.values())})
+frame.redirect(dict(PAGES))
+frame.sidebar()
+page.run()

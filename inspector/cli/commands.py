@@ -1,0 +1,188 @@
+"""The command line: ``inspector trace CHECKPOINT "text"`` and its fellows, without a browser.
+
+What takes seconds to import waits inside the commands, so that ``inspector --help`` is instant.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from inspector.cli import payloads, tables
+from inspector.cli.output import progress_bar, say, show, status
+from inspector.errors import CacheError, InspectorError, PromptError, SelfCheckFailed, SlotError
+
+app = typer.Typer(
+    help="Look inside product-key memory layers of trained transformers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Checkpoint = Annotated[Path, typer.Argument(help="Directory of a checkpoint.", show_default=False)]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
+Json = Annotated[
+    Path | None,
+    typer.Option("--json", help="Write it as JSON, too; - for standard output, and that alone."),
+]
+Facts = Annotated[
+    Path | None, typer.Option("--facts", help="Ask these facts, not the checkpoint's own.")
+]
+Seed = Annotated[int, typer.Option(help="Decides which phrasings and facts are drawn.")]
+
+
+def main() -> None:
+    """Run the command line; what the user can set right is one sentence on stderr, and exit 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without · is no reason to fail
+    try:
+        app()
+    except InspectorError as error:
+        say(f"inspector: {error}")
+        sys.exit(2)
+
+
+@app.command()
+def trace(
+    checkpoint: Checkpoint,
+    text: Annotated[str, typer.Argument(help="The prompt.", show_default=False)],
+    json_file: Json = None,
+    device: Device = "auto",
+    top: Annotated[int, typer.Option(min=1, help="Predictions, and reads a site, shown.")] = 5,
+) -> None:
+    """What fires on a text: for every token its predictions and each site's strongest reads."""
+    from inspector.capture.load import load
+    from inspector.capture.trace import trace as run_trace
+
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise PromptError("The prompt is not valid UTF-8. Type it as text.") from None
+    model = load(checkpoint, device)
+    found = run_trace(model, text)
+    best = payloads.predictions(model, found, top)
+    show(tables.of_trace(found, best, top), payloads.of_trace(found, best), json_file)
+
+
+@app.command()
+def check(checkpoint: Checkpoint, json_file: Json = None, device: Device = "auto") -> None:
+    """What was opened, and whether its parts add up to what the model computes."""
+    from inspector.capture.load import load, self_check
+
+    model = load(checkpoint, device)
+    result = self_check(model)
+    payload = payloads.of_check(model, result)
+    show(tables.of_check(payload, model), payload, json_file)
+    if not result.passed:
+        raise SelfCheckFailed(
+            f"The self-check of {model.name} failed: what its reads add up to is further than "
+            f"{result.tolerance:.0e} from what the model computes, so its traces can't be trusted."
+        )
+
+
+@app.command()
+def decode(
+    checkpoint: Checkpoint,
+    slots: Annotated[str, typer.Option(help="Slot numbers: 1,2,3.", show_default=False)],
+    site: Annotated[str | None, typer.Option(help="A site such as L2; else the first.")] = None,
+    gate: Annotated[str, typer.Option(help="raw or static.")] = "raw",
+    json_file: Json = None,
+    device: Device = "auto",
+    top: Annotated[int, typer.Option(min=1, help="Tokens shown.")] = 5,
+) -> None:
+    """What single values say: the tokens that they promote and suppress."""
+    from inspector.analyses.decoding import decode as run_decode
+    from inspector.analyses.gates import mean_gates
+    from inspector.capture.load import load
+
+    if gate not in ("raw", "static"):
+        raise SlotError(f"There is no gate {gate!r} to decode through: choose raw or static.")
+    try:
+        numbers = [int(number) for number in slots.split(",")]
+    except ValueError:
+        raise SlotError(f"Slots are numbers such as 1,2,3; found {slots!r}.") from None
+    model = load(checkpoint, device)
+    chosen = model.site(site or next(iter(model.sites), "L0")).info
+    gates = mean_gates(model) if gate == "static" else None
+    if gate == "static" and chosen.gated and gates is None:
+        raise CacheError(
+            f"{model.name} has no scan of its own that says how {chosen.name} gates each slot. "
+            "`inspector evaluate` makes it; --gate raw does without."
+        )
+    found = run_decode(model, numbers, chosen.name, gate, top=top, gates=gates)
+    show(tables.of_decoding(found, chosen), payloads.of_decoding(found, chosen), json_file)
+
+
+@app.command()
+def facts(
+    checkpoint: Checkpoint,
+    facts_file: Facts = None,
+    json_file: Json = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+) -> None:
+    """How many facts are recalled, whole answers: in phrasings seen in training, and held out."""
+    from inspector.capture.load import load
+    from inspector.training.evaluate import recall_by_relation
+    from inspector.training.report import checkpoint_facts
+
+    asked = checkpoint_facts(checkpoint, facts_file)
+    model = load(checkpoint, device)
+    with status() as tell:
+        tell(f"asking {len(asked):,} facts")
+        found = recall_by_relation(model, asked, seed)
+    show(tables.of_recall(found), {"relations": found}, json_file)
+
+
+@app.command()
+def evaluate(
+    checkpoint: Checkpoint,
+    facts_file: Facts = None,
+    json_file: Json = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    gates: Annotated[bool, typer.Option(help="Also scan for every slot's mean gate.")] = True,
+) -> None:
+    """Measure a checkpoint on its facts: metrics.json, README.md and mean gates beside it."""
+    from inspector.training.report import evaluate_checkpoint
+
+    with status() as tell:
+        metrics = evaluate_checkpoint(
+            checkpoint, facts=facts_file, device=device, seed=seed, gates=gates, tell=tell
+        )
+    show(tables.of_bars(metrics), metrics.to_json(), json_file)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="A TOML file of settings.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Directory to train into.", show_default=False)],
+    device: Device = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    measure: Annotated[
+        bool, typer.Option("--evaluate/--no-evaluate", help="Measure it at the end.")
+    ] = True,
+) -> None:
+    """Train a checkpoint; killed or stopped, the same command goes on from where it was."""
+    import torch
+
+    from inspector.capture.load import choose_device
+    from inspector.training.config import read_config
+    from inspector.training.trainer import train as run_training
+
+    settings = read_config(config)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        with progress_bar(settings.optimisation.steps) as report:
+            run_training(settings, out, device=str(choose_device(device)), report=report)
+    except KeyboardInterrupt:
+        say("Stopped. The same command goes on from here.")
+        raise typer.Exit(130) from None
+    if measure:
+        evaluate(out, device=device)

@@ -1,0 +1,134 @@
+"""Results as tables for a terminal. Token text is shown as it is and never taken for markup."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.table import Table
+from rich.text import Text
+
+from inspector.cli.payloads import Predictions
+
+if TYPE_CHECKING:
+    from inspector.analyses.decoding import Decoding
+    from inspector.capture.trace import Trace
+    from inspector.families.base import MemoryModel, SiteInfo
+    from inspector.training.metrics import Metrics
+
+_MARKS: Final = {" ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍"}
+_INVISIBLE: Final = {"Cc", "Cf", "Cs", "Co", "Cn", "Zs", "Zl", "Zp"}
+
+
+def of_trace(found: Trace, best: Predictions, top: int) -> Table:
+    """One row a token: what it predicts, and each site's ``top`` strongest reads."""
+    rows = []
+    for pos, (token, position) in enumerate(zip(found.tokens, best, strict=True)):
+        said = "\n".join(f"{visible(text)} {chance:.0%}" for text, chance in position)
+        reads = (_strongest(found, name, pos, top) for name in found.reads)
+        rows.append((str(pos), visible(token), said, *reads))
+    return _table(("", "token", "predicts", *found.reads), rows)
+
+
+def _strongest(found: Trace, name: str, pos: int, top: int) -> str:
+    """Addresses and weights of the reads that count most at one position, a line each."""
+    reads, info = found.reads[name], found.sites[name]
+    strength = reads.coefficients[0, pos].abs().flatten()
+    weights, slots = reads.weights[0, pos].flatten(), reads.slots[0, pos].flatten()
+    order = strength.argsort(descending=True, stable=True)[:top].tolist()
+    return "\n".join(
+        f"{info.address(int(slots[read]), read // info.knn)} {float(weights[read]):.3f}"
+        for read in order
+    )
+
+
+def of_check(payload: Mapping[str, Any], model: MemoryModel) -> Table:
+    """The load report and the self-check, a line each."""
+    check = payload["self_check"]
+    about = [(k.replace("_", " "), v) for k, v in payload.items() if k not in _OWN_LINES]
+    rows = [(name, _plain(value)) for name, value in about]
+    rows += [(name, _describe(site.info)) for name, site in model.sites.items()]
+    errors = {**check["sites"], "residual stream": check["residual"], "hooked": check["hooked"]}
+    rows += [(f"error, {name}", f"{error:.1e}") for name, error in errors.items()]
+    rows += [("self-check", "passed" if check["passed"] else "FAILED")]
+    rows += [("tolerance", f"{check['tolerance']:.0e}")]
+    return _table(("", ""), rows)
+
+
+_OWN_LINES: Final = ("sites", "self_check")
+
+
+def _describe(info: SiteInfo) -> str:
+    gate = "gated" if info.gated else "no gate"
+    return (
+        f"table {info.table}, {info.heads} heads × {info.knn} reads, n = {info.half_keys}, "
+        f"{info.slots:,} slots, d_key {info.d_key}, d_value {info.d_value}, {gate}, "
+        f"{info.normalisation}"
+    )
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, tuple | list):
+        return ", ".join(map(str, value)) or "–"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def of_decoding(found: Decoding, site: SiteInfo) -> Table:
+    """One row a slot: its tokens, and how far its value stands out from noise."""
+    head = ("slot", "address", "promotes", "suppresses", "standing", "p", "")
+    rows = [
+        (
+            str(row["slot"]),
+            site.address(int(row["slot"])),
+            " ".join(map(visible, row["promoted"])),
+            " ".join(map(visible, row["suppressed"])),
+            f"{row['standing']:.2f}",
+            f"{row['p_value']:.3f}",
+            "never read: the site's mean gate" if row["fallback"] else "",
+        )
+        for row in found.to_frame().to_dict("records")
+    ]
+    return _table(head, rows)
+
+
+def of_recall(relations: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Recall of each relation, in seen and in held-out phrasings."""
+    rows = [
+        (name, f"{rates['n']:,}", _rate(rates["recall"]), _rate(rates["heldout_recall"]))
+        for name, rates in relations.items()
+    ]
+    return _table(("relation", "facts", "recall", "held-out recall"), rows)
+
+
+def of_bars(metrics: Metrics) -> Table:
+    """What a checkpoint is held to, and whether it is met."""
+    rows = [
+        (bar.name, bar.bound, _rate(bar.measured), "met" if bar.met else "not met")
+        for bar in metrics.bars()
+    ]
+    return _table((metrics.checkpoint, "bar", "measured", ""), rows)
+
+
+def _rate(rate: float | None) -> str:
+    return "–" if rate is None else f"{rate:.3f}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=any(head))
+    for column in head:
+        table.add_column(Text(column))
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def visible(token: str) -> str:
+    """A token with its white space shown; what could hide or reorder text becomes ``�``."""
+    return "".join(map(_visible_character, token)) or "∅"
+
+
+def _visible_character(character: str) -> str:
+    if character in _MARKS:
+        return _MARKS[character]
+    return "�" if unicodedata.category(character) in _INVISIBLE else character

@@ -1,0 +1,1 @@
+"""Results to Plotly figures; nothing is computed here."""

@@ -1,0 +1,184 @@
+"""What is kept between runs, keyed by strings and numbers alone.
+
+Models, traces and decodings are resources: they are frozen, shared by all sessions and never
+changed. torch and transformers are imported here only when something is first opened, so that
+the frame paints at once.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+if TYPE_CHECKING:
+    from inspector.analyses.costs import Costs
+    from inspector.analyses.decoding import Decoding
+    from inspector.analyses.direct_effect import DirectEffect
+    from inspector.analyses.gates import MeanGates
+    from inspector.capture.load import SelfCheck
+    from inspector.capture.trace import Trace
+    from inspector.families.base import MemoryModel
+
+_SMALL = 100_000_000  # parameters: below, one thread is faster than several that wait
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A checkpoint in use: the model, how far it can be trusted and what it costs."""
+
+    model: MemoryModel
+    check: SelfCheck
+    costs: Costs
+    gates: MeanGates | None
+    seconds: float
+    key: tuple[str, str]  # path and device: what every cache below is keyed by
+
+
+@st.cache_resource
+def warm_up() -> threading.Thread:
+    """Import what takes seconds in the background, while the user looks at the frame."""
+
+    def imports() -> None:
+        import inspector.analyses.decoding
+        import inspector.capture.load
+        import inspector.figures.direct_effect  # noqa: F401
+
+    thread = threading.Thread(target=imports, daemon=True, name="warm-up")
+    thread.start()
+    return thread
+
+
+def opened(path: str, device: str) -> Opened:
+    """The checkpoint at ``path``, opened once per content and device.
+
+    Raises:
+        InspectorError: it cannot be opened.
+    """
+    warm_up().join()
+    return _opened(path, device, _stamp(Path(path)))
+
+
+def _stamp(path: Path) -> float:
+    """Changes when a file of the checkpoint does, so that a new training run is seen."""
+    try:
+        return max((file.stat().st_mtime for file in path.iterdir()), default=0.0)
+    except OSError:
+        return 0.0
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _opened(path: str, device: str, stamp: float) -> Opened:
+    import torch
+
+    from inspector.analyses.costs import measure_costs
+    from inspector.analyses.gates import mean_gates
+    from inspector.capture.load import load, self_check
+
+    start = time.perf_counter()
+    model = load(path, device=device)
+    costs = measure_costs(model)
+    torch.set_num_threads(1 if costs.total < _SMALL else os.cpu_count() or 1)
+    check = self_check(model)
+    found = Opened(
+        model, check, costs, mean_gates(model), time.perf_counter() - start, (path, device)
+    )
+    gc.collect()
+    gc.freeze()  # what was loaded stays: it need not be searched for garbage after every run
+    return found
+
+
+def traced(source: Opened, text: str, more: int = 0) -> tuple[Trace, int]:
+    """The trace of ``text`` and up to ``more`` tokens the model writes after it.
+
+    The second entry is the number of tokens of the text itself.
+
+    Raises:
+        PromptError: the text cannot be read.
+    """
+    return _traced(source.key, source.model.fingerprint, text, more, source)
+
+
+@st.cache_resource(max_entries=48, show_spinner=False)
+def _traced(
+    key: tuple[str, str], fingerprint: str, text: str, more: int, _source: Opened
+) -> tuple[Trace, int]:
+    from inspector.capture.generate import continue_greedily
+    from inspector.capture.trace import encode, trace
+
+    model = _source.model
+    ids = encode(model, text)
+    length = ids.shape[1]
+    if more:
+        ids = continue_greedily(model, ids, more)
+    return trace(model, ids=ids), length
+
+
+def explained(
+    source: Opened, text: str, more: int, pos: int, token: int, against: int
+) -> DirectEffect:
+    """Direct effects on the contrast of two tokens at one position."""
+    return _explained(source.key, source.model.fingerprint, text, more, pos, token, against, source)
+
+
+@st.cache_resource(max_entries=256, show_spinner=False)
+def _explained(
+    key: tuple[str, str],
+    fingerprint: str,
+    text: str,
+    more: int,
+    pos: int,
+    token: int,
+    against: int,
+    _source: Opened,
+) -> DirectEffect:
+    from inspector.analyses.direct_effect import direct_effect
+
+    found, _ = _traced(key, fingerprint, text, more, _source)
+    return direct_effect(_source.model, found, pos, token, against)
+
+
+def decoded_reads(source: Opened, text: str, more: int, pos: int, site: str) -> Decoding:
+    """The values of all reads of one site at one position, in context, in the reads' order."""
+    return _decoded_reads(source.key, source.model.fingerprint, text, more, pos, site, source)
+
+
+@st.cache_resource(max_entries=256, show_spinner=False)
+def _decoded_reads(
+    key: tuple[str, str],
+    fingerprint: str,
+    text: str,
+    more: int,
+    pos: int,
+    site: str,
+    _source: Opened,
+) -> Decoding:
+    from inspector.analyses.decoding import decode, gate_at
+
+    found, _ = _traced(key, fingerprint, text, more, _source)
+    slots = found.reads[site].slots[0, pos].flatten()
+    return decode(_source.model, slots, site, gate_at(_source.model, found, site, pos))
+
+
+def decoded_slot(source: Opened, slot: int, site: str, gate: str) -> Decoding:
+    """One value, raw or with the site's static gate.
+
+    Raises:
+        SlotError: raw values of this site do not live in the residual stream.
+    """
+    return _decoded_slot(source.key, source.model.fingerprint, slot, site, gate, source)
+
+
+@st.cache_resource(max_entries=512, show_spinner=False)
+def _decoded_slot(
+    key: tuple[str, str], fingerprint: str, slot: int, site: str, gate: str, _source: Opened
+) -> Decoding:
+    from inspector.analyses.decoding import decode
+
+    return decode(_source.model, [slot], site, gate, gates=_source.gates)

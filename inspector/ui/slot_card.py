@@ -1,0 +1,81 @@
+"""One slot at one token: what its value says, three ways, and how it was read."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from inspector.errors import SlotError
+from inspector.ui import cache
+from inspector.ui.components import token_chips
+from inspector.ui.trace_view import SiteReads, View
+
+_EXPLAINED = {
+    "in context": "The value through this very token's gate and the site's projection: what the "
+    "read wrote here.",
+    "static": "Through the site's projection with the mean gate of all tokens that read the slot "
+    "in a scan.",
+    "raw": "The value itself times the unembedding, as if nothing stood between.",
+}
+
+
+def show(view: View, reads: SiteReads, slot: int) -> None:
+    """The selected slot."""
+    site = reads.site
+    own = reads.of_slot(slot)
+    st.subheader("Selected slot", anchor=False)
+    st.code(own[0].address if own else site.address(slot), language=None)
+    if own:
+        heads = ", ".join(f"head {row.head}: {row.weight:.3f}" for row in own)
+        effect = sum(row.effect or 0.0 for row in own)
+        st.text(f"slot {slot} · weight by {heads} · direct effect {effect:+.3f} logits")
+        _section("in context")
+        token_chips(own[0].promoted, own[0].suppressed, key="slot context")
+        number = reads.rows.index(own[0])
+        _quality(float(reads.p_values[number]))
+    else:
+        st.text(f"slot {slot} · not read at this token")
+    _static(view, site.name, slot)
+    _raw(view, site.name, slot)
+
+
+def _section(name: str) -> None:
+    st.markdown(f"**{name}**", help=_EXPLAINED[name])
+
+
+def _static(view: View, site: str, slot: int) -> None:
+    gated = view.trace.sites[site].gated
+    _section("static")
+    if gated and view.opened.gates is None:
+        st.caption("Known only after a scan, which this checkpoint does not ship.")
+        return
+    decoding = cache.decoded_slot(view.opened, slot, site, "static")
+    if decoding.fallback[0]:
+        st.caption("Never read in the scan: the site's mean gate stands in.")
+    _chips(decoding, "slot static")
+
+
+def _raw(view: View, site: str, slot: int) -> None:
+    _section("raw")
+    try:
+        decoding = cache.decoded_slot(view.opened, slot, site, "raw")
+    except SlotError as error:
+        st.caption(str(error))
+        return
+    _chips(decoding, "slot raw")
+
+
+def _chips(decoding, key: str) -> None:  # type: ignore[no-untyped-def]
+    row = decoding.to_frame().iloc[0]
+    token_chips(
+        list(zip(row["promoted"], row["promoted_logits"], strict=True)),
+        list(zip(row["suppressed"], row["suppressed_logits"], strict=True)),
+        key=key,
+    )
+    _quality(float(decoding.p_value[0]))
+
+
+def _quality(p_value: float) -> None:
+    if p_value <= 0.05:
+        st.caption(f"✓ stands out from random values of this table (p = {p_value:.3f})")
+    else:
+        st.caption(f"no clearer than a random value of this table would be (p = {p_value:.2f})")

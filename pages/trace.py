@@ -1,0 +1,42 @@
+"""What fires on this text?"""
+
+import streamlit as st
+
+from inspector.errors import InspectorError
+from inspector.ui import frame, prompt, slot_card, trace_view
+
+frame.guard("trace")
+frame.page_title("Trace", "Which memory slots fire on each token, how strongly, and what they say.")
+opened = frame.require()
+
+with st.container(border=True):
+    text, more = prompt.prompt_box(opened)
+    try:
+        view = trace_view.look(opened, text, more)
+    except InspectorError as error:
+        frame.problem("Nothing was traced.", error)
+        st.stop()
+    trace_view.strip(view)
+
+trace_view.headline(view)
+predictions, effects = st.columns([2, 3])
+with predictions.container(border=True, height="stretch"):
+    trace_view.predictions(view)
+with effects.container(border=True, height="stretch"):
+    trace_view.effects(view)
+
+if not view.trace.sites:
+    st.info("This checkpoint has no memory layers: there are no reads to show.")
+    st.stop()
+
+site = trace_view.pick_site(view)
+reads = trace_view.site_reads(view, site)
+slot = trace_view.pick_slot(reads)
+grid, card = st.columns([3, 2])
+with grid.container(border=True, height="stretch"):
+    trace_view.grid(view, reads, slot)
+with card.container(border=True, height="stretch"):
+    slot_card.show(view, reads, slot)
+with st.container(border=True):
+    trace_view.table(view, reads, slot)
+trace_view.downloads(view)

@@ -1,0 +1,155 @@
+"""What every family is held against: its checkpoints, and its sites worked out slowly by hand.
+
+A new family is one more line in ``CASES``; ``test_conformance.py`` then asks it everything.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inspector.capture.session import Edit, SiteReads, logits, session
+from inspector.families.base import MemoryModel, Site
+from tests.conftest import SENTENCES
+from tests.families.by_hand import native_logits
+from tests.families.tiny_native import write_checkpoint
+from tests.memory.by_hand import best_slots, softmax
+
+Slots = frozenset[int]
+NOTHING: Slots = frozenset()
+ByHand = Callable[[Path, Tensor, Slots, Slots], Tensor]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way in which the checkpoints of a family can differ.
+
+    ``write(folder, seed)`` makes one. ``by_hand(path, ids, zeroed, masked)`` computes its logits
+    from the numbers in its files, with none of the inspector's code; None if nobody wrote that.
+    """
+
+    name: str
+    write: Callable[[Path, int], Path]
+    by_hand: ByHand | None = None
+
+
+def native(name: str, **options: Any) -> Case:
+    """Our own checkpoints with these fields in their configuration."""
+
+    def write(folder: Path, seed: int) -> Path:
+        return write_checkpoint(folder, SENTENCES, seed=seed, **options)
+
+    return Case(f"native-{name}", write, native_logits)
+
+
+CASES = [
+    native("plain", memory_projection="none"),
+    native("linear", memory_projection="linear", memory_d_value=20),
+    native("swiglu", memory_d_value=24),
+    native("sigmoid", memory_sigmoid_gate=True, memory_query_norm="rms", memory_key_norm="layer"),
+    native("separate", memory_tables=[1, 0], memory_projection="none", memory_sigmoid_gate=True),
+    native("tied", tie_word_embeddings=True, memory_query_bias=False),
+    native("bf16", dtype=torch.bfloat16),
+]
+
+
+def random_ids(model: MemoryModel, rows: int = 2, length: int = 7, seed: int = 0) -> Tensor:
+    """``[batch pos]``, any tokens of the vocabulary."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(model.backbone.head.out_features, (rows, length), generator=generator)
+
+
+@dataclass
+class Observation:
+    """One pass as seen by hooks of the tests' own, and as a session recorded it."""
+
+    logits: Tensor
+    reads: dict[str, SiteReads]
+    half_scores: dict[str, Tensor] = field(default_factory=dict)
+    inputs: dict[str, Tensor] = field(default_factory=dict)
+    outputs: dict[str, Tensor] = field(default_factory=dict)
+
+
+def observe(model: MemoryModel, ids: Tensor, edits: Sequence[Edit] = ()) -> Observation:
+    """Run ``ids`` under ``edits``."""
+    seen = Observation(torch.empty(0), {})
+    hooks = []
+    for name, site in model.sites.items():
+
+        def on_lookup(_m: Any, inputs: Any, _o: Any, name: str = name) -> None:
+            seen.half_scores[name] = inputs[0].clone()
+
+        def on_site(_m: Any, inputs: Any, output: Tensor, name: str = name) -> None:
+            seen.inputs[name], seen.outputs[name] = inputs[0].clone(), output.clone()
+
+        hooks.append(site.top_slots.register_forward_hook(on_lookup))
+        hooks.append(site.module.register_forward_hook(on_site))
+    try:
+        with session(edits, record=True) as recording:
+            seen.logits = logits(model, ids)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    seen.reads = recording.reads
+    return seen
+
+
+def reads_by_hand(site: Site, half_scores: Tensor, masked: Slots = NOTHING) -> SiteReads:
+    """The reads of ``half_scores [batch pos head half half_key]``, from all n * n keys."""
+    assert site.info.normalisation == "softmax", "say here how scores become weights"
+    n, shape = site.info.half_keys, (*half_scores.shape[:-2], site.info.knn)
+    slots, scores = torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.float64)
+    weights = torch.zeros_like(scores)
+    for row in itertools.product(*map(range, half_scores.shape[:-2])):
+        best = best_slots(half_scores[row], site.info.knn, masked)
+        first, second = half_scores[row].tolist()
+        own = [first[slot // n] + second[slot % n] for slot in best]
+        slots[row] = torch.tensor(best)
+        scores[row] = torch.tensor(own, dtype=torch.float64)
+        weights[row] = torch.tensor(softmax(own), dtype=torch.float64)
+    return SiteReads(slots, scores, weights, weights)
+
+
+def output_by_hand(site: Site, x: Tensor, reads: SiteReads) -> Tensor:
+    """Read by read: the contributions and the remainder, summed in float64."""
+    gate, total = site.gate(x), site.remainder(x).double()
+    for read in itertools.product(*map(range, reads.slots.shape)):
+        place = read[:2]
+        value = site.table.rows(reads.slots[read]).to(x.dtype)
+        weighted = reads.coefficients[read].to(x.dtype) * value
+        total[place] += site.project(weighted, None if gate is None else gate[place]).double()
+    return total
+
+
+@contextmanager
+def sites_by_hand(model: MemoryModel, zeroed: Slots, masked: Slots) -> Iterator[None]:
+    """Within the block every memory layer gives what it would without these slots."""
+    half_scores: dict[str, Tensor] = {}
+    hooks = []
+    for name, site in model.sites.items():
+
+        def on_lookup(_m: Any, inputs: Any, _o: Any, name: str = name) -> None:
+            half_scores[name] = inputs[0]
+
+        def on_site(_m: Any, inputs: Any, output: Tensor, name: str = name) -> Tensor:
+            site = model.sites[name]
+            reads = reads_by_hand(site, half_scores[name], masked)
+            for read in itertools.product(*map(range, reads.slots.shape)):
+                if reads.slots[read].item() in zeroed:
+                    reads.coefficients[read] = 0.0
+            return output_by_hand(site, inputs[0], reads).to(output.dtype)
+
+        hooks.append(site.top_slots.register_forward_hook(on_lookup))
+        hooks.append(site.module.register_forward_hook(on_site))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,249 @@
+"""The same questions to every family that can be opened: see ``conformance.CASES``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from inspector.capture.edits import MaskSlots, ZeroPositions, ZeroReads, ZeroSlots
+from inspector.capture.load import load, self_check
+from inspector.capture.session import SiteReads, logits, session
+from inspector.capture.trace import trace
+from inspector.families.base import MemoryModel
+from inspector.families.registry import open_checkpoint
+from tests.families.conformance import (
+    CASES,
+    NOTHING,
+    Case,
+    Slots,
+    observe,
+    output_by_hand,
+    random_ids,
+    reads_by_hand,
+    sites_by_hand,
+)
+
+SLACK = {torch.float64: 1e-9, torch.float32: 1e-5, torch.bfloat16: 3e-2}
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
+def case(request: pytest.FixtureRequest) -> Case:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def path(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return case.write(tmp_path_factory.mktemp(case.name) / "checkpoint", 0)
+
+
+@pytest.fixture(scope="module")
+def model(path: Path) -> MemoryModel:
+    return load(path, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def exact(path: Path) -> MemoryModel:
+    """The same checkpoint in float64, so that no rounding decides which slot is read."""
+    return load(path, device="cpu", dtype=torch.float64)
+
+
+@pytest.fixture(autouse=True)
+def no_gradients() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+def fired(model: MemoryModel, ids: Tensor, count: int = 6) -> Slots:
+    """Slots that the model does read here, at any site."""
+    slots = torch.cat([r.slots.flatten() for r in trace(model, ids=ids).reads.values()])
+    read, often = slots.unique(return_counts=True)
+    return frozenset(read[often.topk(count).indices].tolist())
+
+
+def as_tensor(slots: Slots) -> Tensor:
+    return torch.tensor(sorted(slots))
+
+
+def assert_near(found: Tensor, expected: Tensor, slack: float) -> None:
+    """Within ``slack`` of the largest number expected."""
+    worst = (found.double() - expected.double()).abs().max() / expected.abs().max()
+    assert worst.item() <= slack
+
+
+# --- what a site says about itself --------------------------------------------------------------
+
+
+def test_sites_say_what_they_are(model: MemoryModel) -> None:
+    seen = observe(model, random_ids(model))
+    assert model.sites
+    for name, site in model.sites.items():
+        info = site.info
+        assert name == info.name == f"L{info.layer}"
+        assert seen.half_scores[name].shape == (2, 7, info.heads, 2, info.half_keys)
+        assert seen.reads[name].slots.shape == (2, 7, info.heads, info.knn)
+        assert seen.outputs[name].shape == seen.inputs[name].shape == (2, 7, info.d_model)
+        assert site.table is model.tables[info.table]
+        assert (site.table.slots, site.table.d_value) == (info.slots, info.d_value)
+        assert (site.gate(seen.inputs[name]) is not None) == info.gated
+        assert site.module is model.backbone.feed_forwards[info.layer]
+
+
+def test_it_is_recognised_and_fingerprinted(path: Path, model: MemoryModel) -> None:
+    assert model.provenance.recognised_by
+    assert model.fingerprint == load(path, device="cpu").fingerprint
+
+
+def test_it_passes_its_self_check(model: MemoryModel) -> None:
+    check = self_check(model)
+    assert check.passed, check
+    assert set(check.sites) == set(model.sites)
+
+
+# --- reads --------------------------------------------------------------------------------------
+
+
+def test_reads_are_those_of_a_search_of_all_keys(model: MemoryModel) -> None:
+    seen = observe(model, random_ids(model))
+    for name, site in model.sites.items():
+        expected = reads_by_hand(site, seen.half_scores[name])
+        found = seen.reads[name]
+        assert torch.equal(found.slots, expected.slots)
+        for kind in ("scores", "weights"):
+            given, wanted = getattr(found, kind).double(), getattr(expected, kind)
+            torch.testing.assert_close(given, wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_masked_reads_are_those_of_a_search_of_the_keys_that_are_left(model: MemoryModel) -> None:
+    seen = observe(model, random_ids(model))
+    for name, site in model.sites.items():
+        masked = frozenset(seen.reads[name].slots.flatten().unique()[::2].tolist())
+        found = site.select(seen.half_scores[name], as_tensor(masked))
+        assert torch.equal(found.slots, reads_by_hand(site, seen.half_scores[name], masked).slots)
+
+
+def test_contributions_and_remainder_make_the_output(model: MemoryModel) -> None:
+    seen = observe(model, random_ids(model))
+    for name, site in model.sites.items():
+        by_hand = output_by_hand(site, seen.inputs[name], seen.reads[name])
+        assert_near(by_hand, seen.outputs[name], SLACK[model.dtype])
+
+
+def test_contributions_are_linear_in_coefficient_and_value(exact: MemoryModel) -> None:
+    seen = observe(exact, random_ids(exact))
+    for name, site in exact.sites.items():
+        gate = site.gate(seen.inputs[name])
+        first, second = torch.randn(2, 2, 7, site.info.d_value, dtype=torch.float64)
+        together = site.project(2 * first - 3 * second, gate)
+        apart = 2 * site.project(first, gate) - 3 * site.project(second, gate)
+        torch.testing.assert_close(together, apart)
+
+
+# --- hooks --------------------------------------------------------------------------------------
+
+
+def test_watching_changes_nothing(path: Path, model: MemoryModel) -> None:
+    ids = random_ids(model)
+    unhooked = open_checkpoint(path, device=torch.device("cpu"))
+    plain = logits(unhooked, ids)
+    assert torch.equal(logits(model, ids), plain)
+    with session(record=True, residual=True):
+        assert torch.equal(logits(model, ids), plain)
+    assert torch.equal(trace(model, ids=ids).logits, plain)
+
+
+def test_the_model_computes_what_its_files_say(case: Case, path: Path, exact: MemoryModel) -> None:
+    if case.by_hand is None:
+        pytest.skip(f"nobody wrote the forward pass of {case.name} by hand")
+    ids = random_ids(exact)
+    expected = case.by_hand(path, ids, NOTHING, NOTHING)
+    assert_near(logits(exact, ids), expected, 1e-5)  # transformers' norms round to float32
+
+
+# --- ablation -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("meaning", ["zero", "mask"])
+def test_ablation_at_each_site(model: MemoryModel, meaning: str) -> None:
+    ids = random_ids(model)
+    slots = fired(model, ids)
+    edit = ZeroSlots(as_tensor(slots)) if meaning == "zero" else MaskSlots(as_tensor(slots))
+    seen, plain = observe(model, ids, [edit]), observe(model, ids)
+    for name, site in model.sites.items():
+        masked = slots if meaning == "mask" else NOTHING
+        expected = reads_by_hand(site, seen.half_scores[name], masked)
+        if meaning == "zero":
+            hit = torch.tensor([s in slots for s in expected.slots.flatten().tolist()])
+            kept = ~hit.view_as(expected.slots)
+            expected = dataclasses.replace(expected, coefficients=expected.weights * kept)
+        assert torch.equal(seen.reads[name].slots, expected.slots)
+        by_hand = output_by_hand(site, seen.inputs[name], expected)
+        assert_near(seen.outputs[name], by_hand, SLACK[model.dtype])
+        assert not torch.equal(seen.outputs[name], plain.outputs[name])
+
+
+@pytest.mark.parametrize("meaning", ["zero", "mask"])
+def test_ablation_from_end_to_end(case: Case, path: Path, exact: MemoryModel, meaning: str) -> None:
+    ids = random_ids(exact)
+    slots = fired(exact, ids)
+    zeroed, masked = (slots, NOTHING) if meaning == "zero" else (NOTHING, slots)
+    edit = ZeroSlots(as_tensor(slots)) if meaning == "zero" else MaskSlots(as_tensor(slots))
+    ablated = trace(exact, ids=ids, edits=[edit]).logits
+    with sites_by_hand(exact, zeroed, masked):
+        assert_near(ablated, logits(exact, ids), 1e-6)
+    if case.by_hand is not None:
+        assert_near(ablated, case.by_hand(path, ids, zeroed, masked), 1e-5)
+    assert (ablated - logits(exact, ids)).abs().max() > 0.01
+
+
+def test_without_reads_the_remainder_is_left(model: MemoryModel) -> None:
+    seen = observe(model, random_ids(model), [ZeroPositions()])
+    for name, site in model.sites.items():
+        remainder = site.remainder(seen.inputs[name])
+        slack = SLACK[model.dtype]
+        torch.testing.assert_close(seen.outputs[name], remainder, atol=slack, rtol=slack)
+
+
+# --- nothing is shared --------------------------------------------------------------------------
+
+
+def edits_of(model: MemoryModel, reads: dict[str, SiteReads]) -> list[object]:
+    slots = as_tensor(frozenset(range(0, next(iter(model.sites.values())).info.slots, 3)))
+    masks = {name: torch.rand(r.slots.shape) < 0.5 for name, r in reads.items()}
+    return [MaskSlots(slots), ZeroReads(masks), ZeroSlots(slots + 1), ZeroPositions()]
+
+
+def test_edits_leave_nothing_behind(model: MemoryModel) -> None:
+    ids = random_ids(model)
+    before = observe(model, ids)
+    state = {name: tensor.clone() for name, tensor in model.module.state_dict().items()}
+    hooks = [len(module._forward_hooks) for module in model.module.modules()]
+    for edit in edits_of(model, before.reads):
+        assert not torch.equal(observe(model, ids, [edit]).logits, before.logits)
+        after = observe(model, ids)
+        assert torch.equal(after.logits, before.logits)
+        for name, reads in after.reads.items():
+            assert torch.equal(reads.slots, before.reads[name].slots)
+            assert torch.equal(reads.coefficients, before.reads[name].coefficients)
+    now = model.module.state_dict()
+    assert [name for name, tensor in state.items() if not torch.equal(tensor, now[name])] == []
+    assert [len(module._forward_hooks) for module in model.module.modules()] == hooks
+
+
+def test_two_models_do_not_meet(case: Case, model: MemoryModel, tmp_path: Path) -> None:
+    ids = random_ids(model)
+    alone = observe(model, ids)
+    other = load(case.write(tmp_path / "other", 1), device="cpu")
+    of_other = observe(other, ids)
+    assert not torch.equal(of_other.logits, alone.logits)
+    assert other.fingerprint != model.fingerprint
+    with session([ZeroPositions()], record=True):
+        logits(other, ids)
+    for watched, expected in ((model, alone), (other, of_other), (model, alone)):
+        assert torch.equal(observe(watched, ids).logits, expected.logits)
+    storage = {t.data_ptr() for t in model.module.state_dict().values()}
+    assert not storage & {t.data_ptr() for t in other.module.state_dict().values()}

@@ -1,0 +1,366 @@
+"""Native checkpoints: what opens, and what is refused, by name."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from inspector.errors import (
+    CheckpointError,
+    CheckpointMismatch,
+    CheckpointNotFound,
+    UnknownFamily,
+)
+from inspector.families import native
+from inspector.families.base import MemoryModel
+from inspector.families.registry import open_checkpoint
+
+TABLE = "model.value_tables.0.weight"
+CPU = torch.device("cpu")
+
+
+def opened(path: Path, dtype: torch.dtype | None = None) -> MemoryModel:
+    return open_checkpoint(path, device=CPU, dtype=dtype)
+
+
+@pytest.fixture
+def checkpoint(tiny_checkpoint: Callable[..., Path], tmp_path: Path) -> Path:
+    """A copy that may be damaged."""
+    return Path(shutil.copytree(tiny_checkpoint(), tmp_path / "copy"))
+
+
+def change_tensors(path: Path, change: Callable[[dict[str, Tensor]], Any]) -> None:
+    file = path / "model.safetensors"
+    tensors = load_file(file)
+    change(tensors)
+    save_file(tensors, file, metadata={"format": "pt"})
+
+
+def change_config(path: Path, **fields: Any) -> None:
+    file = path / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+
+
+# --- what opens ---------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_opens_with_all_it_holds(checkpoint: Path) -> None:
+    model = opened(checkpoint)
+    assert list(model.sites) == ["L0", "L2"]
+    info = model.site("L2").info
+    assert (info.heads, info.knn, info.half_keys, info.slots) == (2, 4, 8, 64)
+    assert (info.d_model, info.d_key, info.d_value, info.gated) == (32, 16, 32, True)
+    assert (model.name, model.path, model.positions) == ("copy", checkpoint, 64)
+    assert model.tokenizer.decode(model.tokenizer("Lima speaks.").input_ids[1:]) == "Lima speaks."
+    tensors = load_file(checkpoint / "model.safetensors")
+    assert model.provenance.tensors_used == len(tensors)
+    assert model.provenance.recognised_by == "config.json says model_type = memory_llama"
+    state = model.module.state_dict()
+    assert state.keys() == tensors.keys()
+    assert [name for name in tensors if not torch.equal(state[name], tensors[name])] == []
+    assert not model.module.training
+    assert not any(p.requires_grad for p in model.module.parameters())
+
+
+def test_it_computes_what_transformers_opens(checkpoint: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    ids = torch.tensor([[0, 9, 200, 31, 4]])
+    with torch.no_grad():
+        expected = AutoModelForCausalLM.from_pretrained(checkpoint)(ids).logits
+        assert torch.equal(opened(checkpoint).module(ids).logits, expected)
+
+
+@pytest.mark.parametrize(
+    ("tables", "of_l0", "of_l2"), [([0, 0], 0, 0), ([0, 1], 0, 1), ([1, 0], 1, 0)]
+)
+def test_sites_know_their_tables(
+    tiny_checkpoint: Callable[..., Path], tables: list[int], of_l0: int, of_l2: int
+) -> None:
+    model = opened(tiny_checkpoint(memory_tables=tables))
+    assert [site.info.table for site in model.sites.values()] == tables
+    assert model.site("L0").table is model.tables[of_l0]
+    assert model.site("L2").table is model.tables[of_l2]
+    assert model.sites_of(0) == tuple(f"L{2 * m}" for m, t in enumerate(tables) if t == 0)
+
+
+def test_shards_open_like_one_file(tiny_checkpoint: Callable[..., Path]) -> None:
+    whole, sharded = tiny_checkpoint(), tiny_checkpoint(max_shard_size="20KB")
+    assert len(list(sharded.glob("model-*.safetensors"))) > 2
+    ids = torch.tensor([[0, 9, 200, 31, 4]])
+    with torch.no_grad():
+        logits = opened(sharded).module(ids).logits
+        assert torch.equal(logits, opened(whole).module(ids).logits)
+
+
+def test_a_tied_head_needs_no_tensor_of_its_own(tiny_checkpoint: Callable[..., Path]) -> None:
+    model = opened(tiny_checkpoint(tie_word_embeddings=True))
+    assert model.provenance.tied == ("lm_head.weight",)
+    assert model.backbone.head.weight is model.backbone.embedding.weight
+    assert not model.backbone.head.weight.is_meta
+
+
+def test_a_model_without_memory_layers_opens(tiny_checkpoint: Callable[..., Path]) -> None:
+    model = opened(tiny_checkpoint(memory_layers=[]))
+    assert (dict(model.sites), model.tables) == ({}, ())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_checkpoint_keeps_its_number_format(
+    tiny_checkpoint: Callable[..., Path], dtype: torch.dtype
+) -> None:
+    model = opened(tiny_checkpoint(dtype=dtype))
+    assert model.dtype == model.tables[0].weight.dtype == dtype
+
+
+# --- value tables stay in their file ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [None, torch.float32, torch.float64])
+def test_value_tables_are_mapped_and_not_read(
+    tiny_checkpoint: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    dtype: torch.dtype | None,
+) -> None:
+    path = tiny_checkpoint(dtype=torch.bfloat16)
+    read: list[str] = []
+    reading = native._read
+
+    def watched(file: Path, name: str) -> Tensor:
+        read.append(name)
+        return reading(file, name)
+
+    monkeypatch.setattr(native, "_read", watched)
+    model = opened(path, dtype)
+    assert read
+    assert TABLE not in read
+    assert [table.mapped for table in model.tables] == [True]
+    assert model.tables[0].weight.dtype == torch.bfloat16
+    assert model.dtype == (dtype or torch.bfloat16)
+
+
+def test_a_converted_model_computes_with_the_values_as_stored(
+    tiny_checkpoint: Callable[..., Path],
+) -> None:
+    path = tiny_checkpoint(dtype=torch.bfloat16)
+    ids = torch.tensor([[0, 9, 200, 31, 4]])
+    model = opened(path, torch.float32)
+    resident = opened(path, torch.float32)
+    resident.tables[0].mapped = False
+    resident.tables[0].float()
+    with torch.no_grad():
+        torch.testing.assert_close(model.module(ids).logits, resident.module(ids).logits)
+
+
+def test_opening_leaves_the_pages_of_a_table_alone(checkpoint: Path) -> None:
+    # A table of NaN opens, because nobody looks at it before its rows are read.
+    change_tensors(checkpoint, lambda tensors: tensors[TABLE].fill_(torch.nan))
+    assert opened(checkpoint).tables[0].weight.isnan().all()
+
+
+# --- what is refused ----------------------------------------------------------------------------
+
+
+def test_missing_tensors_are_named(checkpoint: Path) -> None:
+    gone = ["model.layers.1.mlp.up_proj.weight", "model.layers.2.mlp.half_key_scores.half_keys"]
+
+    def change(tensors: dict[str, Tensor]) -> None:
+        for name in gone:
+            del tensors[name]
+
+    change_tensors(checkpoint, change)
+    with pytest.raises(CheckpointMismatch) as caught:
+        opened(checkpoint)
+    assert sorted(caught.value.names) == gone
+    assert all(f"{name} is missing" in str(caught.value) for name in gone)
+    assert str(checkpoint) in str(caught.value)
+
+
+def test_a_missing_value_table_is_named(checkpoint: Path) -> None:
+    change_tensors(checkpoint, lambda tensors: tensors.pop(TABLE))
+    with pytest.raises(CheckpointMismatch, match=f"{TABLE} is missing") as caught:
+        opened(checkpoint)
+    assert caught.value.names == (TABLE,)
+
+
+def test_tensors_that_nobody_asked_for_are_named(checkpoint: Path) -> None:
+    name = "model.layers.0.mlp.extra.weight"
+    change_tensors(checkpoint, lambda tensors: tensors.update({name: torch.ones(2)}))
+    with pytest.raises(CheckpointMismatch, match=f"{name} is not expected") as caught:
+        opened(checkpoint)
+    assert caught.value.names == (name,)
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "told"),
+    [
+        ("model.norm.weight", torch.ones(31), r"is \[31\], expected \[32\]"),
+        (TABLE, torch.ones(49, 32), r"is \[49, 32\], expected \[64, 32\]"),
+        ("lm_head.weight", torch.ones(32, 300), r"is \[32, 300\], expected \[300, 32\]"),
+    ],
+)
+def test_tensors_of_another_shape_are_named(
+    checkpoint: Path, name: str, tensor: Tensor, told: str
+) -> None:
+    change_tensors(checkpoint, lambda tensors: tensors.update({name: tensor}))
+    with pytest.raises(CheckpointMismatch, match=f"{name} {told}") as caught:
+        opened(checkpoint)
+    assert caught.value.names == (name,)
+
+
+def test_a_long_list_of_names_is_cut_in_the_message_alone(checkpoint: Path) -> None:
+    change_tensors(checkpoint, lambda tensors: [tensors.pop(n) for n in list(tensors)[:20]])
+    with pytest.raises(CheckpointMismatch, match="and 12 more") as caught:
+        opened(checkpoint)
+    assert len(caught.value.names) == 20
+
+
+@pytest.mark.parametrize("kept", [0, 4, 300, 50_000])
+def test_a_file_that_was_cut_short_is_named(checkpoint: Path, kept: int) -> None:
+    file = checkpoint / "model.safetensors"
+    os.truncate(file, kept)
+    with pytest.raises(CheckpointError, match="cut short") as caught:
+        opened(checkpoint)
+    assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_a_weight_that_is_no_number_is_named(checkpoint: Path, value: float) -> None:
+    name = "model.layers.1.mlp.up_proj.weight"
+
+    def change(tensors: dict[str, Tensor]) -> None:
+        tensors[name][3, 5] = value
+
+    change_tensors(checkpoint, change)
+    with pytest.raises(CheckpointError, match=f"model.safetensors: {name} holds NaN or infinite"):
+        opened(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"memory_knn": 65}, "knn = 65 reads per head, but 8 half-keys make only 64 keys"),
+        ({"memory_layers": [0, 7]}, "must be distinct blocks of 0 to 2"),
+        ({"memory_projection": "swilu"}, "'swilu' is none of none, linear, swiglu"),
+        ({"num_attention_heads": "many"}, "num_attention_heads"),
+    ],
+)
+def test_a_configuration_of_no_model_is_refused(
+    checkpoint: Path, fields: dict[str, Any], told: str
+) -> None:
+    change_config(checkpoint, **fields)
+    with pytest.raises(CheckpointError, match=told) as caught:
+        opened(checkpoint)
+    assert str(checkpoint / "config.json") in str(caught.value)
+
+
+def test_a_configuration_of_another_model_is_refused(checkpoint: Path) -> None:
+    change_config(checkpoint, memory_half_keys=16, hidden_size=32)
+    with pytest.raises(CheckpointMismatch, match=r"weight is \[64, 32\], expected \[256, 32\]"):
+        opened(checkpoint)
+
+
+@pytest.mark.parametrize("text", ["{", "", "[1, 2", "\x00"])
+def test_a_configuration_that_is_not_json_is_named(checkpoint: Path, text: str) -> None:
+    (checkpoint / "config.json").write_text(text)
+    with pytest.raises(UnknownFamily, match=r"config\.json is not JSON") as caught:
+        opened(checkpoint)
+    assert str(checkpoint) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", '{"model_type": "llama"}', "{}"])
+def test_a_configuration_of_another_family_is_refused(checkpoint: Path, text: str) -> None:
+    (checkpoint / "config.json").write_text(text)
+    with pytest.raises(UnknownFamily, match="no family that can be opened") as caught:
+        opened(checkpoint)
+    assert "not JSON" not in str(caught.value)
+
+
+def test_a_tokenizer_that_is_missing_or_broken_is_told(checkpoint: Path) -> None:
+    file = checkpoint / "tokenizer.json"
+    file.write_text("{}")
+    with pytest.raises(CheckpointError, match=r"The tokenizer of .* cannot be read"):
+        opened(checkpoint)
+    file.unlink()
+    with pytest.raises(CheckpointNotFound, match=r"holds no tokenizer\.json") as caught:
+        opened(checkpoint)
+    assert str(checkpoint) in str(caught.value)
+
+
+def test_weights_that_are_missing_are_told(checkpoint: Path) -> None:
+    (checkpoint / "model.safetensors").unlink()
+    with pytest.raises(CheckpointNotFound, match=r"holds no model\*.safetensors"):
+        opened(checkpoint)
+
+
+def test_pickled_weights_are_never_opened(checkpoint: Path) -> None:
+    (checkpoint / "model.safetensors").rename(checkpoint / "pytorch_model.bin")
+    with pytest.raises(CheckpointNotFound, match=r"holds no model\*.safetensors"):
+        opened(checkpoint)
+
+
+def test_nothing_there_and_nothing_known(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointNotFound, match=r"There is nothing at .*gone"):
+        opened(tmp_path / "gone")
+    with pytest.raises(CheckpointNotFound):
+        opened(tmp_path / ("x" * 5000))
+    with pytest.raises(UnknownFamily, match="no family"):
+        opened(tmp_path)
+    (tmp_path / "file").write_text("not a checkpoint")
+    with pytest.raises(UnknownFamily, match="no family"):
+        opened(tmp_path / "file")
+
+
+# --- the fingerprint ----------------------------------------------------------------------------
+
+
+def test_the_fingerprint_is_that_of_the_contents(checkpoint: Path, tmp_path: Path) -> None:
+    before = opened(checkpoint).fingerprint
+    copy = Path(shutil.copytree(checkpoint, tmp_path / "elsewhere"))
+    os.utime(copy / "model.safetensors", (1, 1))
+    assert native.fingerprint(copy) == before
+    (copy / "README.md").write_text("notes")
+    assert native.fingerprint(copy) == before
+
+
+@pytest.mark.parametrize("name", [TABLE, "model.norm.weight"])
+def test_the_fingerprint_changes_with_one_number(checkpoint: Path, name: str) -> None:
+    before = native.fingerprint(checkpoint)
+
+    def change(tensors: dict[str, Tensor]) -> None:
+        tensors[name].view(-1)[7] += 1e-6
+
+    change_tensors(checkpoint, change)
+    assert opened(checkpoint).fingerprint == native.fingerprint(checkpoint) != before
+
+
+def test_the_fingerprint_changes_with_the_configuration(checkpoint: Path) -> None:
+    before = native.fingerprint(checkpoint)
+    change_config(checkpoint, memory_knn=3)
+    assert native.fingerprint(checkpoint) != before
+
+
+def test_of_a_large_file_the_fingerprint_samples_start_and_end(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "_WHOLE", 2**17)
+    file = checkpoint / "model.safetensors"
+    assert file.stat().st_size > 2**17
+    seen = {native.fingerprint(checkpoint)}
+    for place in (0, 1000, file.stat().st_size - 1):
+        with file.open("r+b") as opened_file:
+            opened_file.seek(place)
+            byte = opened_file.read(1)[0]
+            opened_file.seek(place)
+            opened_file.write(bytes([byte ^ 1]))
+        seen.add(native.fingerprint(checkpoint))
+    assert len(seen) == 4
