@@ -7,7 +7,9 @@ import streamlit as st
 
 from inspector.ui import frame
 
-st.set_page_config(page_title="Memory Layer Inspector", page_icon="🗝️", layout="wide")
+st.set_page_config(
+    page_title="Memory Layer Inspector", page_icon="🗝️", layout="wide", initial_sidebar_state=250
+)
 
 PAGES = {
     "checkpoint": st.Page("pages/checkpoint.py", title="Checkpoint", icon="🗂️", default=True),

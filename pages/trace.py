@@ -3,7 +3,7 @@
 import streamlit as st
 
 from inspector.errors import InspectorError
-from inspector.ui import frame, prompt, slot_card, trace_view
+from inspector.ui import effects_card, frame, prompt, reads_view, slot_card, trace_view
 
 frame.guard("trace")
 frame.page_title("Trace", "Which memory slots fire on each token, how strongly, and what they say.")
@@ -23,20 +23,20 @@ predictions, effects = st.columns([2, 3])
 with predictions.container(border=True, height="stretch"):
     trace_view.predictions(view)
 with effects.container(border=True, height="stretch"):
-    trace_view.effects(view)
+    effects_card.show(view)
 
 if not view.trace.sites:
     st.info("This checkpoint has no memory layers: there are no reads to show.")
     st.stop()
 
-site = trace_view.pick_site(view)
-reads = trace_view.site_reads(view, site)
-slot = trace_view.pick_slot(reads)
+site = reads_view.pick_site(view)
+reads = reads_view.site_reads(view, site)
+slot = reads_view.pick_slot(reads)
 grid, card = st.columns([3, 2])
 with grid.container(border=True, height="stretch"):
-    trace_view.grid(view, reads, slot)
+    reads_view.grid(view, reads, slot)
 with card.container(border=True, height="stretch"):
     slot_card.show(view, reads, slot)
 with st.container(border=True):
-    trace_view.table(view, reads, slot)
+    reads_view.table(view, reads, slot)
 trace_view.downloads(view)

@@ -86,3 +86,11 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., P
         return written[key]
 
     return write
+
+
+@pytest.fixture(scope="session")
+def little_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint trained for seconds that knows about half of its facts; it is read only."""
+    from tests.training.little_world import train_little_world
+
+    return train_little_world(tmp_path_factory.mktemp("little") / "little-world")

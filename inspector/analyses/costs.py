@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pandas as pd
+from torch import Tensor
 
 from inspector.families.base import MemoryModel, SiteInfo
 from inspector.memory.product_keys import candidate_ranks
@@ -59,6 +60,7 @@ def measure_costs(model: MemoryModel) -> Costs:
     half_keys = sum(i.heads * 2 * i.half_keys * (i.d_key // 2) for i in infos)
     backbone = total - values - half_keys
     embedding = model.backbone.embedding.weight
+    assert isinstance(embedding, Tensor)
     tied = embedding is model.backbone.head.weight
     unused = 0 if tied else embedding.numel() - embedding.shape[1]  # rows of other tokens
     touched = backbone - unused + half_keys + sum(i.heads * i.knn * i.d_value for i in infos)

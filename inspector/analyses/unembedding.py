@@ -89,4 +89,5 @@ def null_vectors(table: Tensor, count: int, seed: int) -> Tensor:
     covariance = rows.T @ rows / max(len(rows) - 1, 1)
     values, vectors = torch.linalg.eigh(covariance)
     noise = torch.randn(count, len(values), generator=generator, dtype=torch.float64)
-    return (noise * values.clamp_min(0).sqrt()) @ vectors.T
+    drawn: Tensor = (noise * values.clamp_min(0).sqrt()) @ vectors.T
+    return drawn

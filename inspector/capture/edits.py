@@ -56,7 +56,11 @@ class ZeroPositions:
 
 @dataclass(frozen=True)
 class ZeroSlots:
-    """Zero every read of chosen slots: ``slots [slot]``, at all sites of the table by default."""
+    """Zero every read of chosen slots: ``slots [slot]``, at all sites by default.
+
+    Slots are numbers within a table: where a model has several, name the sites of the one that is
+    meant (``model.sites_of``).
+    """
 
     slots: Tensor
     sites: frozenset[str] | None = None
@@ -74,7 +78,9 @@ class MaskSlots:
     """Remove slots before the top k, so that others take their place.
 
     ``slots [masked]`` for the whole batch or ``[batch masked]`` with a row per variant, padded
-    with -1; ``positions [batch pos]`` bool limits where, None is everywhere.
+    with -1; ``positions [batch pos]`` bool limits where, None is everywhere. As with
+    ``ZeroSlots``, name the sites where there are several tables. It looks the reads up anew, so
+    it comes before other edits, and one of them names all the slots that are to go.
     """
 
     slots: Tensor
@@ -103,7 +109,8 @@ class SwapReads:
     """At chosen positions, use the reads of another pass instead of the model's own.
 
     ``positions [batch pos]`` bool; ``donors`` per site reads ``[batch pos head knn]`` laid out
-    like the receiving input (only those positions are looked at). Gates stay the receiver's.
+    like the receiving input (only those positions are looked at). Gates stay the receiver's, and
+    sites without a donor keep their reads.
     """
 
     positions: Tensor
@@ -111,7 +118,9 @@ class SwapReads:
 
     def __call__(self, site: Site, half_scores: Tensor, reads: SiteReads) -> SiteReads:
         """The donor's reads at the chosen positions, the model's own elsewhere."""
-        donor = self.donors[site.info.name]
+        donor = self.donors.get(site.info.name)
+        if donor is None:
+            return reads
         here = self.positions[..., None, None]
         return SiteReads(
             torch.where(here, donor.slots, reads.slots),

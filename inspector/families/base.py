@@ -85,6 +85,14 @@ class Site(ABC):
         """What the layer adds beside its reads, ``[... d_model]``, from its own weights."""
 
     @abstractmethod
+    def queries(self, x: Tensor) -> Tensor:
+        """Both halves of every head's query: ``[... head half d_half]``."""
+
+    @abstractmethod
+    def half_keys(self) -> Tensor:
+        """Half-keys as they are scored, ``[head half half_key d_half]``."""
+
+    @abstractmethod
     def select(self, half_scores: Tensor, masked: Tensor | None = None) -> Lookup:
         """The layer's own lookup, with ``masked`` slots (``[... masked]``, -1 pads) left out."""
 

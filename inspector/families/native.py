@@ -58,6 +58,14 @@ class NativeSite(Site):
         """See ``ProductKeyMemory.remainder``."""
         return self._memory.remainder(x)
 
+    def queries(self, x: Tensor) -> Tensor:
+        """See ``HalfKeyScores.queries``."""
+        return self._memory.half_key_scores.queries(x)
+
+    def half_keys(self) -> Tensor:
+        """See ``HalfKeyScores.keys``."""
+        return self._memory.half_key_scores.keys()
+
     def select(self, half_scores: Tensor, masked: Tensor | None = None) -> Lookup:
         """The exact lookup, without ``masked`` slots."""
         return look_up(half_scores, self.info.knn, masked)

@@ -90,9 +90,18 @@ class HalfKeyScores(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Half scores of every head for ``x [... d_model]``."""
+        return score_half_keys(self.queries(x).flatten(-2), self.keys())
+
+    def queries(self, x: Tensor) -> Tensor:
+        """Both halves of every head's query for ``x [... d_model]``: ``[... head half d_half]``."""
         query: Tensor = self.query(x).unflatten(-1, (self.shape.heads, 2, -1))
-        query = self.query_norm(query).flatten(-2)  # [... head d_key]
-        return score_half_keys(query, self.key_norm(self.half_keys))
+        normed: Tensor = self.query_norm(query)
+        return normed
+
+    def keys(self) -> Tensor:
+        """Half-keys as they are scored: ``[head half half_key d_half]``."""
+        normed: Tensor = self.key_norm(self.half_keys)
+        return normed
 
 
 class TopSlots(nn.Module):

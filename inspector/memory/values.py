@@ -99,7 +99,7 @@ class ValueTable(nn.Module):
     def _apply(self, fn: Any, recurse: bool = True) -> ValueTable:
         """Moves and conversions pass a mapped table by: they would read all of it."""
         if not self.mapped:
-            super()._apply(fn, recurse)
+            nn.Module._apply(self, fn, recurse)
         return self
 
     def rows(self, slots: Tensor) -> Tensor:

@@ -59,9 +59,8 @@ def evaluate(
     """
     if not facts:
         raise FactsError("There are no facts to ask for; expected at least one.")
-    tell("recall of all facts")
+    tell(f"recall of all {len(facts):,} facts")
     seen, heldout = ask_all(model, facts, seed)
-    tell("recall of all held-out phrasings")
     heldout_rows = draw(heldout.rows, sample, random.Random(f"{seed} held-out sample"))
     relations = {}
     for relation, rows in draw(seen.rows, sample, random.Random(f"{seed} sample")).items():

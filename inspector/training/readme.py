@@ -46,7 +46,7 @@ def _introduction(model: MemoryModel, record: Mapping[str, Any] | None) -> str:
     blocks = len(model.backbone.attentions)
     memory = ", ".join(str(site.info.layer) for site in model.sites.values())
     kind = (
-        f"with product-key memory in place of the feed-forward network of block {memory}"
+        f"with product-key memory in place of the feed-forward network of blocks {memory}"
         if memory
         else "without memory: a plain feed-forward network in every block"
     )
@@ -83,8 +83,9 @@ def _bars(metrics: Metrics) -> str:
 def _recall_text() -> str:
     return (
         "*Guess* is the rate of always giving the relation's most frequent answer. *All* asks "
-        "every fact there is, in one phrasing drawn at random; the row over all relations is "
-        "dominated by the largest there, and in the other columns weighs relations by the sample."
+        "every fact there is, in one phrasing drawn at random. In the last row these two columns "
+        "weigh every fact alike, so that the largest relation dominates; the others weigh the "
+        "relations as the sample does."
     )
 
 
@@ -177,7 +178,7 @@ def _model_table(model: MemoryModel) -> str:
             ("reads a token and site", f"{info.heads} heads × {info.knn}"),
             ("projection", str(config["memory_projection"])),
         ]
-    return _table(("", ""), rows)
+    return _table(("", ""), rows, align="---")
 
 
 def _table_dtypes(model: MemoryModel) -> str:
@@ -220,7 +221,6 @@ def _rate(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    right = ["---", *["---:"] * (len(head) - 1)]
-    lines = [head, right, *rows]
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], align: str = "---:") -> str:
+    lines = [head, ["---", *[align] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

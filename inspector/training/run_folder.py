@@ -43,11 +43,11 @@ class RunFolder:
             and record["step"] == self._config.optimisation.steps
         )
 
-    def claim(self) -> None:
-        """Make the directory this run's, or find that it is already.
+    def check(self) -> None:
+        """Find the directory this run's or free, and those of its snapshots.
 
         Raises:
-            TrainingError: it, or a snapshot's, holds another run or something else.
+            TrainingError: one holds another run or something else.
         """
         record = read_record(self.out)
         if record is not None:
@@ -63,7 +63,15 @@ class RunFolder:
                     f"{folder} is not empty and holds no run of this configuration to go on with; "
                     "name another directory."
                 )
-        self.write_record(self.out, 0, {})
+
+    def claim(self) -> None:
+        """Make a free directory this run's.
+
+        Raises:
+            TrainingError: it cannot be written to.
+        """
+        if read_record(self.out) is None:
+            self.write_record(self.out, 0, {})
 
     def snapshot(self, step: int) -> Path:
         """Where the copy after ``step`` steps goes: beside the directory, ``NAME-step-N``."""

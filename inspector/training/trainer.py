@@ -56,9 +56,10 @@ def train(
     if folder.finished:
         folder.forget_state()
         return out
-    folder.claim()
+    folder.check()
     _keep_freed_memory()
     run = _Run(config, folder, device)
+    folder.claim()  # only now: a configuration that makes no run leaves no trace
     try:
         run.carry_on(report)
     except KeyboardInterrupt:

@@ -49,12 +49,14 @@ def first_fact(opened: Opened) -> None:
         sentence(["Asked “", (text, "quote"), "”, it says:"], key="asked")
         prediction_bars(trace.top[0][-1][:3], key="first predictions")
     if action.button("See what fired", type="primary", width="stretch", key="to trace"):
-        state.write(text=text, more=None, pos=None, slot=None)
+        state.write(text=text, more=None, pos=None, slot=None, token=None)
         st.switch_page("pages/trace.py", query_params=st.query_params.to_dict())
 
 
 def figures(opened: Opened) -> None:
     """The sizes that matter, each with its meaning."""
+    from inspector.analyses.costs import equal_width
+
     model, costs = opened.model, opened.costs
     if not model.sites:
         return
@@ -76,24 +78,25 @@ def figures(opened: Opened) -> None:
         (
             "Reads per token",
             f"{sum(s.info.heads * s.info.knn for s in model.sites.values())}",
-            f"{info.heads} heads x {info.knn}, at each of {len(model.sites)}",
-            "At every memory layer each head picks its best slots for a token and adds their values, "
-            "weighted by a softmax of their scores.",
+            f"{info.heads} heads x {info.knn} x {len(model.sites)}",
+            "At every memory layer each head picks its best slots for a token and adds their "
+            "values, weighted by a softmax of their scores.",
         ),
         (
             "Touched per token",
             f"{costs.touched_share:.1%}",
-            f"of {costs.total:,} parameters",
-            "Share of all parameters that one token needs: the backbone, all half-keys, and only the "
-            "value rows it reads.",
+            f"of {costs.total / 1e6:.2f} M",
+            "Share of all parameters that one token needs: the backbone, all half-keys, and of the "
+            "value table only the rows it reads.",
         ),
         (
-            "Work per memory layer",
-            f"{costs.site_flops / 1e3:,.0f} k",
-            f"dense of width {costs.dense_width}: {costs.dense_flops / 1e3:,.0f} k",
+            "Work per layer",
+            f"{costs.site_flops / 1e3:,.0f} kFLOP",
+            f"= dense width {equal_width(costs, info.d_model):.0f}",
             "Floating-point operations for one token: query, half-key scores, candidate sums, "
-            "weighted sum and projections; beside it the dense feed-forward network at the width "
-            "that the config names for blocks without memory.",
+            "weighted sum and projections. A dense feed-forward network of the width below it "
+            f"takes as many; at this config's width of {costs.dense_width} it takes "
+            f"{costs.dense_flops / 1e3:,.0f} kFLOP.",
         ),
     ]
     for column, (label, value, note, explained) in zip(st.columns(len(cells)), cells, strict=True):

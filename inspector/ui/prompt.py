@@ -62,7 +62,7 @@ def _submit(more: int | None = None) -> None:
 
 def _ask(text: str, more: int | None = None) -> None:
     st.session_state[_SHOWN] = text
-    state.write(text=text, more=more, pos=None, slot=None)
+    state.write(text=text, more=more, pos=None, slot=None, token=None)
 
 
 def _examples(opened: Opened) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import streamlit as st
 
 from inspector.errors import SlotError
 from inspector.ui import cache
 from inspector.ui.components import token_chips
-from inspector.ui.trace_view import SiteReads, View
+from inspector.ui.reads_view import SiteReads
+from inspector.ui.trace_view import View
+
+if TYPE_CHECKING:
+    from inspector.analyses.decoding import Decoding
 
 _EXPLAINED = {
     "in context": "The value through this very token's gate and the site's projection: what the "
@@ -64,7 +70,7 @@ def _raw(view: View, site: str, slot: int) -> None:
     _chips(decoding, "slot raw")
 
 
-def _chips(decoding, key: str) -> None:  # type: ignore[no-untyped-def]
+def _chips(decoding: Decoding, key: str) -> None:
     row = decoding.to_frame().iloc[0]
     token_chips(
         list(zip(row["promoted"], row["promoted_logits"], strict=True)),

@@ -15,6 +15,8 @@ MORE = "more"  # tokens generated after the text
 POS = "pos"
 SITE = "site"
 SLOT = "slot"
+TOKEN = "token"  # whose logit is explained
+AGAINST = "against"  # the token it is contrasted with, or "mean"
 MEASURE = "measure"
 PAGE = "page"  # only while a first deep link is redirected through the frame
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 
 from inspector.ui import cache, state
 from inspector.ui.cache import Opened
 from inspector.ui.components import (
-    GridRead,
-    ReadRow,
-    key_grid,
     prediction_bars,
-    read_table,
     sentence,
     token_strip,
     visible_text,
@@ -24,9 +23,9 @@ from inspector.ui.components import (
 if TYPE_CHECKING:
     from inspector.analyses.direct_effect import DirectEffect
     from inspector.capture.trace import Trace
-    from inspector.families.base import SiteInfo
 
 PROBABILITY, ENTROPY, WEIGHT = "probability", "entropy", "weight on slot"
+MEAN = -1  # see ``direct_effect.MEAN``, which isn't imported before a model is open
 _MEASURES = {
     PROBABILITY: "Probability of this token given the text before it",
     ENTROPY: "Entropy of the prediction after this token, in nats",
@@ -44,26 +43,13 @@ class View:
     trace: Trace
     prompt_length: int
     pos: int
-    effect: DirectEffect  # top prediction against the runner-up
-    against: tuple[str, str]  # texts of the two
+    effect: DirectEffect  # on the contrast of the two tokens named in ``contrast``
+    contrast: tuple[str, str]  # the token explained, and the one it's held against
 
     @property
     def token(self) -> str:
         """Text of the selected token."""
         return self.trace.tokens[self.pos]
-
-
-@dataclass(frozen=True, eq=False)
-class SiteReads:
-    """One site's reads at the selected token, with what each is worth and says."""
-
-    site: SiteInfo
-    rows: tuple[ReadRow, ...]  # in the order of head, then rank
-    p_values: np.ndarray  # of the decodings in context
-
-    def of_slot(self, slot: int) -> list[ReadRow]:
-        """The reads of one slot."""
-        return [row for row in self.rows if row.slot == slot]
 
 
 def look(opened: Opened, text: str, more: int) -> View:
@@ -76,10 +62,22 @@ def look(opened: Opened, text: str, more: int) -> View:
     last = trace.ids.shape[1] - 1
     asked = state.read_number(state.POS)
     pos = min(length - 1, last) if asked is None else min(max(asked, 0), last)
-    best, runner_up = trace.logits[0, pos].topk(2).indices.tolist()
-    effect = cache.explained(opened, text, more, pos, best, runner_up)
-    texts = (opened.model.token_text(best), opened.model.token_text(runner_up))
-    return View(opened, text, more, trace, length, pos, effect, texts)
+    token, against = _contrast(trace, pos)
+    effect = cache.explained(opened, text, more, pos, token, against)
+    held = "the mean of all tokens" if against == MEAN else opened.model.token_text(against)
+    contrast = (opened.model.token_text(token), held)
+    return View(opened, text, more, trace, length, pos, effect, contrast)
+
+
+def _contrast(trace: Trace, pos: int) -> tuple[int, int]:
+    """The token explained and the one it's held against: as asked, else the best two."""
+    size = trace.logits.shape[-1]
+    best = trace.logits[0, pos].topk(min(2, size)).indices.tolist()
+    asked = state.read_number(state.TOKEN)
+    token = asked if asked is not None and 0 <= asked < size else best[0]
+    if state.read(state.AGAINST) == "mean":
+        return token, MEAN
+    return token, next((other for other in best if other != token), MEAN)
 
 
 def strip(view: View) -> None:
@@ -102,7 +100,7 @@ def strip(view: View) -> None:
         key="strip",
         selected=view.pos,
         prompt_length=view.prompt_length if view.more else None,
-        on_select=lambda pos: state.write(pos=pos, slot=None),
+        on_select=lambda pos: state.write(pos=pos, slot=None, token=None),
     )
     _measure_picker(measure)
 
@@ -144,9 +142,10 @@ def headline(view: View) -> None:
     memory = [part for part in view.effect.parts if part.kind == "reads"]
     if memory:
         total = sum(part.effect for part in memory)
-        parts += [" rather than ", (view.against[1], "token"), ". Its lead is "]
-        parts += [(f"{view.effect.total:+.1f}", "strong"), " logits, and what the memory reads at "]
-        parts += ["this token adds to it directly is ", (f"{total:+.1f}", "strong"), "."]
+        token, held = view.contrast
+        parts += [". The lead of ", (token, "token"), " over ", (held, _kind(view)), " is "]
+        parts += [(f"{view.effect.total:+.1f}", "strong"), " logits; the memory's reads at this "]
+        parts += ["token add ", (f"{total:+.1f}", "strong"), " of them directly."]
     sentence(parts, key="headline")
 
 
@@ -178,148 +177,13 @@ def _token_figures(view: View) -> None:
     )
 
 
-def effects(view: View) -> None:
-    """Direct effect of every part on the lead of the best prediction over the runner-up."""
-    from inspector.figures.direct_effect import direct_effect_figure
-
-    st.subheader(
-        "Who wrote it",
-        anchor=False,
-        help="Direct effect of each part on the logit of the best prediction less that of the "
-        "runner-up: what it wrote to the residual stream, through the final norm (its rms held "
-        "fixed) and the unembedding. Memory reads are shown in full colour. Effects through later "
-        "layers are not in it.",
-    )
-    sentence(
-        [
-            (view.against[0], "token"),
-            " over ",
-            (view.against[1], "token"),
-            f": the bars sum to {view.effect.total:+.3f} logits (off by {view.effect.error:.0e}).",
-        ],
-        key="contrast",
-    )
-    st.plotly_chart(
-        direct_effect_figure(view.effect), key="effects", config={"displayModeBar": False}
-    )
-
-
-def pick_site(view: View) -> str:
-    """The memory layer to look into: the one that adds most to the prediction, unless chosen."""
-    names = list(view.trace.sites)
-    by_effect = {name: float(view.effect.reads[name].sum()) for name in names}
-    asked = state.read(state.SITE)
-    site = asked if asked in names else max(names, key=lambda name: by_effect[name])
-    key = "site picker"
-    st.session_state[key] = site
-    st.segmented_control(
-        "Memory layer",
-        names,
-        key=key,
-        required=True,
-        format_func=lambda name: f"{name}   {by_effect[name]:+.2f}",
-        on_change=lambda: state.write(site=st.session_state[key], slot=None),
-        help="The memory layers, named after their block, with the direct effect of each one's "
-        "reads at this token. The one with the largest is opened unless you choose.",
-    )
-    return site
-
-
-def site_reads(view: View, name: str) -> SiteReads:
-    """All reads of a site at the selected token."""
-    site = view.trace.sites[name]
-    reads, pos = view.trace.reads[name], view.pos
-    decoding = cache.decoded_reads(view.opened, view.text, view.more, pos, name)
-    frame = decoding.to_frame()
-    scores = reads.scores[0, pos].flatten().tolist()
-    weights = reads.weights[0, pos].flatten().tolist()
-    effects = view.effect.reads[name].flatten().tolist()
-    share = sum(abs(weight) for weight in weights) or 1.0
-    rows = []
-    for number, slot in enumerate(decoding.slots.tolist()):
-        head = number // site.knn
-        rows.append(
-            ReadRow(
-                address=site.address(slot, head),
-                site=name,
-                head=head,
-                slot=slot,
-                score=scores[number],
-                weight=weights[number],
-                share=abs(weights[number]) / share,
-                effect=effects[number],
-                promoted=_pairs(frame, number, "promoted"),
-                suppressed=_pairs(frame, number, "suppressed"),
-                quality=float(decoding.standing[number]),
-            )
-        )
-    return SiteReads(site, tuple(rows), decoding.p_value)
-
-
-def _pairs(frame, number: int, side: str) -> tuple[tuple[str, float], ...]:  # type: ignore[no-untyped-def]
-    tokens, logits = frame[side][number], frame[f"{side}_logits"][number]
-    return tuple(zip(tokens, logits, strict=True))
-
-
-def pick_slot(reads: SiteReads) -> int:
-    """The slot of the view: the one asked for, else that of the read with the largest effect."""
-    asked = state.read_number(state.SLOT)
-    if asked is not None and 0 <= asked < reads.site.slots:
-        return asked
-    return max(reads.rows, key=lambda row: row.effect or 0.0).slot
-
-
-def grid(view: View, reads: SiteReads, slot: int) -> None:
-    """The n x n keys with this token's reads on them."""
-    site = reads.site
-    st.subheader(
-        "Keys read",
-        anchor=False,
-        help="Every product key (i, j) of this memory layer: half-key i of set 1 down, half-key j "
-        "of set 2 across. Dots are this token's reads, larger with weight, coloured by head; the "
-        "bars at the edges sum the weights per half-key.",
-    )
-    marks = [
-        GridRead(row.slot, row.weight or 0.0, row.head or 0, _grid_label(row)) for row in reads.rows
-    ]
-    key_grid(
-        marks,
-        key=f"grid {site.name}",
-        n=site.half_keys,
-        height=520,
-        selected_slot=slot,
-        group_names={head: f"H{head}" for head in range(site.heads)},
-        on_select=lambda chosen: state.write(slot=chosen, site=site.name),
-    )
-
-
-def _grid_label(row: ReadRow) -> str:
-    promoted = " ".join(visible_text(token) for token, _ in row.promoted[:3])
-    return f"{row.address}\nweight {row.weight:.3f}\npromotes {promoted}"
-
-
-def table(view: View, reads: SiteReads, slot: int) -> None:
-    """All reads of the site at this token."""
-    st.subheader(f"Reads of {reads.site.name} at this token", anchor=False)
-    chosen = next((number for number, row in enumerate(reads.rows) if row.slot == slot), None)
-    read_table(
-        reads.rows,
-        key=f"reads {reads.site.name}",
-        selected=chosen,
-        on_select=lambda number: state.write(slot=reads.rows[number].slot, site=reads.site.name),
-        helps={
-            "effect": "Direct effect on the lead of the best prediction over the runner-up, in "
-            "logits. Right: promotes. Left: suppresses.",
-            "share": "Of all weight this site gave out at this token, over its heads.",
-            "promoted": "What the value says in context: through this token's own gate.",
-            "quality": "Top logit of the decoding in standard deviations over the vocabulary.",
-        },
-    )
+def _kind(view: View) -> str:
+    return "text" if view.effect.against == MEAN else "token"
 
 
 def downloads(view: View) -> None:
     """Everything above as CSV."""
-    files = {
+    files: dict[str, tuple[str, Callable[[], pd.DataFrame]]] = {
         "All reads": ("reads.csv", view.trace.to_frame),
         "Predictions": ("predictions.csv", lambda: _predictions_frame(view)),
         "Direct effects": ("direct_effects.csv", view.effect.to_frame),
@@ -328,7 +192,7 @@ def downloads(view: View) -> None:
         for label, (name, make) in files.items():
             st.download_button(
                 f"{label} (CSV)",
-                lambda make=make: make().to_csv(index=False).encode(),
+                partial(_csv, make),
                 file_name=name,
                 mime="text/csv",
                 on_click="ignore",
@@ -336,9 +200,11 @@ def downloads(view: View) -> None:
             )
 
 
-def _predictions_frame(view: View):  # type: ignore[no-untyped-def]
-    import pandas as pd
+def _csv(make: Callable[[], pd.DataFrame]) -> bytes:
+    return make().to_csv(index=False).encode()
 
+
+def _predictions_frame(view: View) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {"pos": pos, "token": token, "rank": rank, "prediction": text, "probability": chance}

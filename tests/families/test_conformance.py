@@ -12,7 +12,7 @@ from torch import Tensor
 
 from inspector.capture.edits import MaskSlots, ZeroPositions, ZeroReads, ZeroSlots
 from inspector.capture.load import load, self_check
-from inspector.capture.session import SiteReads, logits, session
+from inspector.capture.session import Edit, SiteReads, logits, session
 from inspector.capture.trace import trace
 from inspector.families.base import MemoryModel
 from inspector.families.registry import open_checkpoint
@@ -33,7 +33,8 @@ SLACK = {torch.float64: 1e-9, torch.float32: 1e-5, torch.bfloat16: 3e-2}
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
 def case(request: pytest.FixtureRequest) -> Case:
-    return request.param
+    chosen: Case = request.param
+    return chosen
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +212,7 @@ def test_without_reads_the_remainder_is_left(model: MemoryModel) -> None:
 # --- nothing is shared --------------------------------------------------------------------------
 
 
-def edits_of(model: MemoryModel, reads: dict[str, SiteReads]) -> list[object]:
+def edits_of(model: MemoryModel, reads: dict[str, SiteReads]) -> list[Edit]:
     slots = as_tensor(frozenset(range(0, next(iter(model.sites.values())).info.slots, 3)))
     masks = {name: torch.rand(r.slots.shape) < 0.5 for name, r in reads.items()}
     return [MaskSlots(slots), ZeroReads(masks), ZeroSlots(slots + 1), ZeroPositions()]

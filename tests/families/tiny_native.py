@@ -53,14 +53,14 @@ def tiny_config(**options: Any) -> MemoryLlamaConfig:
 
 def tiny_model(*, seed: int = 0, **options: Any) -> MemoryLlamaForCausalLM:
     """A model in which every part matters: norms and biases are random, no layer is faint."""
-    model = MemoryLlamaForCausalLM(tiny_config(**options))
+    model = MemoryLlamaForCausalLM(tiny_config(**options)).eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             draw = torch.randn(parameter.shape, generator=generator)
-            parameter.data = _scaled(module, name, draw)
+            parameter.copy_(_scaled(module, name, draw))
     model.tie_weights()
-    return model.eval().requires_grad_(False)
+    return model
 
 
 def _scaled(module: nn.Module, name: str, draw: torch.Tensor) -> torch.Tensor:

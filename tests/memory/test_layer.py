@@ -149,6 +149,9 @@ def normed(vector: Tensor, kind: str, norm: Any) -> Tensor:
 
 def test_a_gated_layer_by_hand() -> None:
     layer = memory(projection="swiglu", sigmoid_gate=True, d_value=5)
+    assert layer.gate_proj is not None
+    assert layer.value_proj is not None
+    assert layer.sigmoid_gate is not None
     x = torch.randn(6, dtype=torch.float64)
     reads = layer.top_slots(layer.half_key_scores(x))
     total = sum(

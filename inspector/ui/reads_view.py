@@ -1,0 +1,143 @@
+"""One site's reads at the selected token: on the grid of keys and as a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from inspector.ui import cache, state
+from inspector.ui.components import GridRead, ReadRow, key_grid, read_table, visible_text
+from inspector.ui.trace_view import View
+
+if TYPE_CHECKING:
+    from inspector.families.base import SiteInfo
+
+
+@dataclass(frozen=True, eq=False)
+class SiteReads:
+    """One site's reads at the selected token, with what each is worth and says."""
+
+    site: SiteInfo
+    rows: tuple[ReadRow, ...]  # in the order of head, then rank
+    p_values: np.ndarray  # of the decodings in context
+
+    def of_slot(self, slot: int) -> list[ReadRow]:
+        """The reads of one slot."""
+        return [row for row in self.rows if row.slot == slot]
+
+
+def pick_site(view: View) -> str:
+    """The memory layer to look into: the one that adds most to the prediction, unless chosen."""
+    names = list(view.trace.sites)
+    by_effect = {name: float(view.effect.reads[name].sum()) for name in names}
+    asked = state.read(state.SITE)
+    site = asked if asked in names else max(names, key=lambda name: by_effect[name])
+    key = "site picker"
+    st.session_state[key] = site
+    st.segmented_control(
+        "Memory layer",
+        names,
+        key=key,
+        required=True,
+        format_func=lambda name: f"{name}   {by_effect[name]:+.2f}",
+        on_change=lambda: state.write(site=st.session_state[key], slot=None),
+        help="The memory layers, named after their block, with the direct effect of each one's "
+        "reads at this token. The one with the largest is opened unless you choose.",
+    )
+    return site
+
+
+def site_reads(view: View, name: str) -> SiteReads:
+    """All reads of a site at the selected token."""
+    site = view.trace.sites[name]
+    reads, pos = view.trace.reads[name], view.pos
+    decoding = cache.decoded_reads(view.opened, view.text, view.more, pos, name)
+    frame = decoding.to_frame()
+    scores = reads.scores[0, pos].flatten().tolist()
+    weights = reads.weights[0, pos].flatten().tolist()
+    effects = view.effect.reads[name].flatten().tolist()
+    share = sum(abs(weight) for weight in weights) or 1.0
+    rows = []
+    for number, slot in enumerate(decoding.slots.tolist()):
+        head = number // site.knn
+        rows.append(
+            ReadRow(
+                address=site.address(slot, head),
+                site=name,
+                head=head,
+                slot=slot,
+                score=scores[number],
+                weight=weights[number],
+                share=abs(weights[number]) / share,
+                effect=effects[number],
+                promoted=_pairs(frame, number, "promoted"),
+                suppressed=_pairs(frame, number, "suppressed"),
+                quality=float(decoding.standing[number]),
+            )
+        )
+    return SiteReads(site, tuple(rows), decoding.p_value)
+
+
+def _pairs(frame: pd.DataFrame, number: int, side: str) -> tuple[tuple[str, float], ...]:
+    tokens, logits = frame[side][number], frame[f"{side}_logits"][number]
+    return tuple(zip(tokens, logits, strict=True))
+
+
+def pick_slot(reads: SiteReads) -> int:
+    """The slot of the view: the one asked for, else that of the read with the largest effect."""
+    asked = state.read_number(state.SLOT)
+    if asked is not None and 0 <= asked < reads.site.slots:
+        return asked
+    return max(reads.rows, key=lambda row: row.effect or 0.0).slot
+
+
+def grid(view: View, reads: SiteReads, slot: int) -> None:
+    """The n x n keys with this token's reads on them."""
+    site = reads.site
+    st.subheader(
+        "Keys read",
+        anchor=False,
+        help="Every product key (i, j) of this memory layer: half-key i of set 1 down, half-key j "
+        "of set 2 across. Dots are this token's reads, larger with weight, coloured by head; the "
+        "bars at the edges sum the weights per half-key.",
+    )
+    marks = [
+        GridRead(row.slot, row.weight or 0.0, row.head or 0, _grid_label(row)) for row in reads.rows
+    ]
+    key_grid(
+        marks,
+        key=f"grid {site.name}",
+        n=site.half_keys,
+        height=520,
+        selected_slot=slot,
+        group_names={head: f"H{head}" for head in range(site.heads)},
+        on_select=lambda chosen: state.write(slot=chosen, site=site.name),
+    )
+
+
+def _grid_label(row: ReadRow) -> str:
+    promoted = " ".join(visible_text(token) for token, _ in row.promoted[:3])
+    return f"{row.address}\nweight {row.weight:.3f}\npromotes {promoted}"
+
+
+def table(view: View, reads: SiteReads, slot: int) -> None:
+    """All reads of the site at this token."""
+    st.subheader(f"Reads of {reads.site.name} at this token", anchor=False)
+    chosen = next((number for number, row in enumerate(reads.rows) if row.slot == slot), None)
+    read_table(
+        reads.rows,
+        key=f"reads {reads.site.name}",
+        selected=chosen,
+        on_select=lambda number: state.write(slot=reads.rows[number].slot, site=reads.site.name),
+        helps={
+            "effect": "Direct effect on the lead of the best prediction over the runner-up, in "
+            "logits. Right: promotes. Left: suppresses.",
+            "share": "Of all weight this site gave out at this token, over its heads.",
+            "promoted": "What the value says in context: through this token's own gate.",
+            "quality": "Top logit of the decoding in standard deviations over the vocabulary.",
+        },
+    )
