@@ -27,11 +27,12 @@ with effects.container(border=True, height="stretch"):
 
 if not view.trace.sites:
     st.info("This checkpoint has no memory layers: there are no reads to show.")
+    trace_view.downloads(view)
     st.stop()
 
 site = reads_view.pick_site(view)
 reads = reads_view.site_reads(view, site)
-slot = reads_view.pick_slot(reads)
+slot = trace_view.chosen_slot(view, site)
 grid, card = st.columns([3, 2])
 with grid.container(border=True, height="stretch"):
     reads_view.grid(view, reads, slot)

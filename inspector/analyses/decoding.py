@@ -21,6 +21,7 @@ from inspector.memory.values import ValueTable
 GATES = ("raw", "static", "context")
 _NULLS = 400
 _TESTED_AT = 0.05
+_ROUNDING = 1e-5  # where all vectors say the same, float32 must not tell them apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,10 +120,8 @@ def decode(
     with torch.inference_mode():
         values = chosen.table.rows(index).float()
         vectors = _write(chosen, values, applied, raw=name == "raw")
-        standing, p_value = _quality(model, chosen, vectors, applied, raw=name == "raw")
-    return _assemble(
-        model, chosen.info.name, name, index, vectors, standing, p_value, fallback, top
-    )
+        quality = _quality(model, chosen, vectors, applied, raw=name == "raw")
+    return _assemble(model, (chosen.info.name, name), index, vectors, quality, fallback, top)
 
 
 def gate_at(model: MemoryModel, trace: Trace, site: str, pos: int, row: int = 0) -> Tensor | str:
@@ -179,7 +178,7 @@ def _quality(
         null = np.sort(index.standing(_write(site, noise, gate, raw=raw)))[None, :]
     else:
         null = _null_per_gate(index, site, noise, gate)
-    at_least = (null >= standing[:, None]).sum(-1)
+    at_least = (null >= standing[:, None] * (1 - _ROUNDING)).sum(-1)
     return standing, (1 + at_least) / (1 + null.shape[-1])
 
 
@@ -203,18 +202,18 @@ def nulls_of(table: ValueTable) -> Tensor:
 
 def _assemble(
     model: MemoryModel,
-    site: str,
-    gate: str,
+    site_and_gate: tuple[str, str],
     slots: Tensor,
     vectors: Tensor,
-    standing: np.ndarray,
-    p_value: np.ndarray,
+    quality: tuple[np.ndarray, np.ndarray],
     fallback: np.ndarray,
     top: int,
 ) -> Decoding:
     index = unembedding_of(model)
     promoted, suppressed = index.promoted(vectors, top), index.suppressed(vectors, top)
     token_ids = np.unique(np.concatenate([promoted.ids.ravel(), suppressed.ids.ravel()]))
+    site, gate = site_and_gate
+    standing, p_value = quality
     return Decoding(
         site=site,
         gate=gate,

@@ -117,7 +117,7 @@ def read_mean_gates(path: Path) -> MeanGates:
     try:
         with safe_open(path, framework="pt") as opened:
             about = opened.metadata() or {}
-            names = sorted({key.split(".")[0] for key in opened.keys()})
+            names = sorted({key.split(".")[0] for key in opened.keys()})  # noqa: SIM118
             sites = {
                 name: SiteGates(
                     opened.get_tensor(f"{name}.slots").long(),

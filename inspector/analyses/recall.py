@@ -70,6 +70,8 @@ def question_batches(
     Raises:
         PromptTooLong: a question does not fit into the model's positions.
     """
+    if not questions:
+        return  # which a tokenizer takes for an error
     tokenizer = model.tokenizer
     prompts = [len(ids) for ids in tokenizer([q.prompt for q in questions]).input_ids]
     whole = tokenizer([f"{q.prompt} {q.answer}" for q in questions]).input_ids

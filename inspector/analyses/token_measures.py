@@ -21,8 +21,8 @@ def next_token_probability(trace: Trace, row: int = 0) -> np.ndarray:
 
 def entropy(trace: Trace, row: int = 0) -> np.ndarray:
     """Entropy of each position's next-token prediction in nats, ``[pos]``."""
-    logs = trace.logits[row].float().log_softmax(-1)
-    return np.asarray((-(logs.exp() * logs).sum(-1)).cpu().numpy())
+    chances = trace.logits[row].float().softmax(-1)
+    return np.asarray(torch.special.entr(chances).sum(-1).cpu().numpy())
 
 
 def weight_on_slot(trace: Trace, slot: int, site: str | None = None, row: int = 0) -> np.ndarray:

@@ -11,7 +11,7 @@ import torch
 import inspector.families.native  # noqa: F401  registers itself
 from inspector.capture.contributions import relative_error, site_errors
 from inspector.capture.session import install_hooks, logits, session
-from inspector.errors import DeviceUnavailable
+from inspector.errors import CheckpointNotFound, DeviceUnavailable
 from inspector.families.base import MemoryModel
 from inspector.families.registry import open_checkpoint
 
@@ -50,7 +50,7 @@ def choose_device(device: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-        torch.empty(1, device=chosen)
+        torch.zeros(1, device=chosen).item()  # "meta" gives tensors, but no numbers
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise DeviceUnavailable(
@@ -73,7 +73,13 @@ def load(path: str | Path, device: str = "auto", dtype: torch.dtype | None = Non
         CheckpointError: it cannot be opened, or its tensors and its config disagree.
         DeviceUnavailable: there is no such device here.
     """
-    model = open_checkpoint(Path(path).expanduser(), device=choose_device(device), dtype=dtype)
+    try:
+        folder = Path(path).expanduser()
+    except RuntimeError:
+        raise CheckpointNotFound(
+            f"There is no home directory as in {str(path)!r}. Give the full path."
+        ) from None
+    model = open_checkpoint(folder, device=choose_device(device), dtype=dtype)
     install_hooks(model)
     return model
 

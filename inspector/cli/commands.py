@@ -96,16 +96,17 @@ def decode(
     top: Annotated[int, typer.Option(min=1, help="Tokens shown.")] = 5,
 ) -> None:
     """What single values say: the tokens that they promote and suppress."""
-    from inspector.analyses.decoding import decode as run_decode
-    from inspector.analyses.gates import mean_gates
-    from inspector.capture.load import load
-
     if gate not in ("raw", "static"):
         raise SlotError(f"There is no gate {gate!r} to decode through: choose raw or static.")
     try:
         numbers = [int(number) for number in slots.split(",")]
     except ValueError:
         raise SlotError(f"Slots are numbers such as 1,2,3; found {slots!r}.") from None
+
+    from inspector.analyses.decoding import decode as run_decode
+    from inspector.analyses.gates import mean_gates
+    from inspector.capture.load import load
+
     model = load(checkpoint, device)
     chosen = model.site(site or next(iter(model.sites), "L0")).info
     gates = mean_gates(model) if gate == "static" else None

@@ -37,6 +37,8 @@ def readme(model: MemoryModel, metrics: Metrics, record: Mapping[str, Any] | Non
     if metrics.overall.memory is not None:
         parts += ["## Do the facts live in the memory?", _MEMORY_TEXT, _memory_table(metrics)]
     parts += ["## The model", _model_table(model)]
+    if record:
+        parts += ["## The training", _training_table(record)]
     parts += ["## The facts", *_facts(record)]
     parts += ["## Made and measured with", *_commands(metrics, record)]
     return "\n\n".join(parts) + "\n"
@@ -183,6 +185,14 @@ def _model_table(model: MemoryModel) -> str:
 
 def _table_dtypes(model: MemoryModel) -> str:
     return ", ".join(sorted({str(t.weight.dtype).removeprefix("torch.") for t in model.tables}))
+
+
+def _training_table(record: Mapping[str, Any]) -> str:
+    """Every setting of the optimisation: also what it trains for beside the answers."""
+    settings = record["settings"]["optimisation"]
+    rows = [("seed", str(record["settings"]["seed"]))]
+    rows += [(name.replace("_", " "), str(value)) for name, value in settings.items()]
+    return _table(("", ""), rows, align="---")
 
 
 def _facts(record: Mapping[str, Any] | None) -> list[str]:

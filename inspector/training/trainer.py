@@ -242,7 +242,8 @@ def _train_step(
     rate = warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / hp.steps)))
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * rate
-    with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+    kind = torch.device(device).type  # "cuda" of "cuda:1"
+    with torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda"):
         loss = answer_loss(model, batch, device)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()

@@ -69,7 +69,7 @@ def _stamp(path: Path) -> float:
     """Changes when a file of the checkpoint does, so that a new training run is seen."""
     try:
         return max((file.stat().st_mtime for file in path.iterdir()), default=0.0)
-    except OSError:
+    except (OSError, ValueError):  # a path with a null character is none: opening it says so
         return 0.0
 
 

@@ -206,8 +206,8 @@ def provenance(opened: Opened) -> None:
         "Device": f"{model.device}, opened and checked in {opened.seconds:.2f} s",
         "Fingerprint": model.fingerprint,
     }
-    for note in found.notes:
-        rows["Note"] = note
+    for number, note in enumerate(found.notes, start=1):
+        rows[f"Note {number}"] = note
     st.dataframe(
         pd.DataFrame({"": list(rows), "found": list(rows.values())}), hide_index=True, key="report"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import streamlit as st
 
 from inspector.ui import state
@@ -26,12 +28,19 @@ def show(view: View) -> None:
     )
 
 
+def _labels(view: View, tokens: list[int]) -> dict[int, str]:
+    """What the picker calls each token; it goes by the name, so no two may share one."""
+    texts = {token: visible_text(view.opened.model.token_text(token)) for token in tokens}
+    shared = Counter(texts.values())
+    return {t: text if shared[text] == 1 else f"{text}  #{t}" for t, text in texts.items()}
+
+
 def _contrast_picker(view: View) -> None:
     """Which token is explained, and against what."""
     best = view.trace.logits[0, view.pos].topk(5).indices.tolist()
     following = view.trace.ids[0, view.pos + 1 : view.pos + 2].tolist()
     tokens = list(dict.fromkeys([*best, *following, view.effect.token]))
-    texts = {token: visible_text(view.opened.model.token_text(token)) for token in tokens}
+    labels = _labels(view, tokens)
     st.session_state["token picker"] = view.effect.token
     st.session_state["against picker"] = "mean" if view.effect.against == MEAN else "runner-up"
     left, right = st.columns([3, 2], vertical_alignment="bottom")
@@ -39,7 +48,7 @@ def _contrast_picker(view: View) -> None:
         "Token explained",
         tokens,
         key="token picker",
-        format_func=lambda token: texts[token],
+        format_func=lambda token: labels[token],
         on_change=lambda: state.write(token=st.session_state["token picker"]),
         help="The best five predictions, and the token that really follows.",
     )

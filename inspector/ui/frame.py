@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+
 import streamlit as st
 
 from inspector.errors import InspectorError
@@ -38,12 +41,23 @@ def sidebar() -> None:
         _device_picker()
 
 
+def _offered() -> list[str]:
+    """What the picker offers: names of samples, then paths opened lately."""
+    return [*samples.samples(), *samples.recent()]
+
+
+def _choice() -> str | None:
+    """The checkpoint of this view, by name or path: the one asked for, else the first offered."""
+    return state.read(state.CHECKPOINT) or next(iter(_offered()), None)
+
+
 def _checkpoint_picker() -> None:
-    offered = [*samples.samples(), *samples.recent()]
-    chosen = state.read(state.CHECKPOINT) or (offered[0] if offered else None)
+    offered, chosen = _offered(), _choice()
     if chosen is not None and chosen not in offered:
         offered.append(chosen)
     st.session_state[_PICKED] = chosen
+    short = {choice: choice if len(choice) < 34 else f"…{choice[-32:]}" for choice in offered}
+    shared = Counter(short.values())
 
     def pick() -> None:
         picked = st.session_state[_PICKED]
@@ -55,7 +69,8 @@ def _checkpoint_picker() -> None:
         key=_PICKED,
         on_change=pick,
         accept_new_options=True,
-        format_func=lambda choice: choice if len(choice) < 34 else f"…{choice[-32:]}",
+        # The picker goes by the name it shows, so no two may share one.
+        format_func=lambda choice: choice if shared[short.get(choice, "")] != 1 else short[choice],
         placeholder="Pick one, or type a path",
         help="The samples that ship with the inspector, checkpoints opened lately, or any other: "
         "type the path of its directory and press Enter.",
@@ -63,11 +78,14 @@ def _checkpoint_picker() -> None:
 
 
 def _device_picker() -> None:
-    chosen = state.read(state.DEVICE)
-    st.session_state[_DEVICE] = chosen if chosen in ("auto", "cpu", "cuda") else "auto"
+    chosen = state.read(state.DEVICE) or "auto"
+    devices = ["auto", "cpu", "cuda"]
+    if re.fullmatch(r"cuda:\d+", chosen):
+        devices.append(chosen)
+    st.session_state[_DEVICE] = chosen if chosen in devices else None
     st.segmented_control(
         "Device",
-        ["auto", "cpu", "cuda"],
+        devices,
         key=_DEVICE,
         required=True,
         on_change=lambda: state.write(device=st.session_state[_DEVICE]),
@@ -77,10 +95,12 @@ def _device_picker() -> None:
 
 def require() -> cache.Opened:
     """The checkpoint of this view; if there's none, says why in place and ends the page."""
-    choice = state.read(state.CHECKPOINT) or next(iter(samples.samples()), None)
+    choice = _choice()
     if choice is None:
         st.info("No checkpoint is open. Type the path of one into the box at the left.")
         st.stop()
+    if state.read(state.CHECKPOINT) is None:
+        state.write(checkpoint=choice)  # so that a link says what it shows
     path = samples.resolve(choice)
     device = state.read(state.DEVICE) or "auto"
     try:

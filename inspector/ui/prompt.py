@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def _examples(opened: Opened) -> None:
     with st.container(horizontal=True, gap="small", key="examples"):
         for number, (relation, example) in enumerate(examples):
             st.button(
-                relation.replace("_", " "),
+                _label(relation, number),
                 key=f"example {number}",
                 on_click=_example,
                 args=(example,),
@@ -81,6 +82,12 @@ def _examples(opened: Opened) -> None:
                 icon="💡" if not number else None,
                 help="An example fact of this relation.",
             )
+
+
+def _label(relation: str, number: int) -> str:
+    """A button's label is read as Markdown, so a name that isn't plain words is not shown."""
+    words = relation.replace("_", " ")
+    return words if re.fullmatch(r"[\w ]+", words) else f"relation {number + 1}"
 
 
 def _example(text: str) -> None:
@@ -98,12 +105,13 @@ def fact_prompts(checkpoint: str) -> tuple[tuple[str, str], ...]:
     wished = dict(_WISHED)
     try:
         with file.open(encoding="utf-8") as lines:
-            for line in lines:
+            for line in filter(str.strip, lines):
                 row = json.loads(line)
-                relation, hit = row["relation"], wished.get(row["relation"]) == row["subject"]
+                relation, text = str(row["relation"]), str(row["prompts"][0])
+                hit = wished.get(relation) == row["subject"]
                 if relation not in found or (hit and not found[relation][0]):
-                    found[relation] = (hit, row["prompts"][0])
-    except (OSError, ValueError, KeyError, IndexError):
+                    found[relation] = (hit, text)
+    except (OSError, ValueError, TypeError, KeyError, IndexError):
         return ()
     order = [relation for relation, _ in _WISHED if relation in found]
     order += [relation for relation in found if relation not in order]

@@ -11,7 +11,7 @@ import streamlit as st
 
 from inspector.ui import cache, state
 from inspector.ui.components import GridRead, ReadRow, key_grid, read_table, visible_text
-from inspector.ui.trace_view import View
+from inspector.ui.trace_view import View, chosen_site
 
 if TYPE_CHECKING:
     from inspector.families.base import SiteInfo
@@ -34,8 +34,7 @@ def pick_site(view: View) -> str:
     """The memory layer to look into: the one that adds most to the prediction, unless chosen."""
     names = list(view.trace.sites)
     by_effect = {name: float(view.effect.reads[name].sum()) for name in names}
-    asked = state.read(state.SITE)
-    site = asked if asked in names else max(names, key=lambda name: by_effect[name])
+    site = chosen_site(view)
     key = "site picker"
     st.session_state[key] = site
     st.segmented_control(
@@ -87,14 +86,6 @@ def _pairs(frame: pd.DataFrame, number: int, side: str) -> tuple[tuple[str, floa
     return tuple(zip(tokens, logits, strict=True))
 
 
-def pick_slot(reads: SiteReads) -> int:
-    """The slot of the view: the one asked for, else that of the read with the largest effect."""
-    asked = state.read_number(state.SLOT)
-    if asked is not None and 0 <= asked < reads.site.slots:
-        return asked
-    return max(reads.rows, key=lambda row: row.effect or 0.0).slot
-
-
 def grid(view: View, reads: SiteReads, slot: int) -> None:
     """The n x n keys with this token's reads on them."""
     site = reads.site
@@ -134,8 +125,8 @@ def table(view: View, reads: SiteReads, slot: int) -> None:
         selected=chosen,
         on_select=lambda number: state.write(slot=reads.rows[number].slot, site=reads.site.name),
         helps={
-            "effect": "Direct effect on the lead of the best prediction over the runner-up, in "
-            "logits. Right: promotes. Left: suppresses.",
+            "effect": "Direct effect on the lead that is explained above, in logits. Right: "
+            "promotes. Left: suppresses.",
             "share": "Of all weight this site gave out at this token, over its heads.",
             "promoted": "What the value says in context: through this token's own gate.",
             "quality": "Top logit of the decoding in standard deviations over the vocabulary.",

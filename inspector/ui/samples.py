@@ -26,7 +26,11 @@ def samples() -> dict[str, Path]:
 
 def resolve(choice: str) -> Path:
     """The path that a choice of the picker (a sample's name or a path) stands for."""
-    return samples().get(choice) or Path(choice.strip()).expanduser()
+    path = Path(choice.strip())
+    try:
+        return samples().get(choice) or path.expanduser()
+    except RuntimeError:  # there is no such user: opening the path will say so
+        return path
 
 
 def _recent_file() -> Path:
@@ -39,6 +43,8 @@ def recent() -> list[str]:
     try:
         listed = json.loads(_recent_file().read_text(encoding="utf-8"))
     except (OSError, ValueError):
+        return []
+    if not isinstance(listed, list):
         return []
     return [path for path in listed if isinstance(path, str) and Path(path).is_dir()][:_KEPT]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ MEAN = -1  # see ``direct_effect.MEAN``, which isn't imported before a model is 
 _MEASURES = {
     PROBABILITY: "Probability of this token given the text before it",
     ENTROPY: "Entropy of the prediction after this token, in nats",
-    WEIGHT: "Summed weight of all reads of the selected slot at this token",
+    WEIGHT: "Summed weight of the selected memory layer's reads of the selected slot at this token",
 }
 
 
@@ -80,18 +80,41 @@ def _contrast(trace: Trace, pos: int) -> tuple[int, int]:
     return token, next((other for other in best if other != token), MEAN)
 
 
+def chosen_site(view: View) -> str:
+    """The memory layer asked for, else the one whose reads have the largest effect."""
+    names = list(view.trace.sites)
+    asked = state.read(state.SITE)
+    return asked if asked in names else max(names, key=lambda n: float(view.effect.reads[n].sum()))
+
+
+def chosen_slot(view: View, site: str) -> int:
+    """The slot asked for, else that of the site's read with the largest effect."""
+    asked = state.read_number(state.SLOT)
+    if asked is not None and 0 <= asked < view.trace.sites[site].slots:
+        return asked
+    strongest = int(view.effect.reads[site].argmax())
+    return int(view.trace.reads[site].slots[0, view.pos].flatten()[strongest])
+
+
 def strip(view: View) -> None:
     """The text as tokens, coloured by a measure; a click selects one."""
+    offered = [name for name in _MEASURES if name != WEIGHT or view.trace.sites]
     asked = state.read(state.MEASURE)
-    measure = asked if asked in _MEASURES else PROBABILITY
-    slot = state.read_number(state.SLOT)
-    values, top = _measured(view, measure, slot)
+    measure = asked if asked in offered else PROBABILITY
+    kept: dict[str, str | int | None] = {"slot": None}
+    named = measure
+    if measure == WEIGHT:  # the slot is what the colours are about: another token keeps it
+        site = chosen_site(view)
+        slot = chosen_slot(view, site)
+        kept = {"slot": slot, "site": site}
+        named = f"weight on {view.trace.sites[site].address(slot)}"
+    values, top = _measured(view, measure, kept)
     tips = []
     for pos, token in enumerate(view.trace.tokens):
         unknown = np.isnan(values[pos])
         shown = "nothing predicts the first token" if unknown else f"{values[pos]:.3g}"
         then = ", ".join(f"{visible_text(t)} {p:.1%}" for t, p in view.trace.top[0][pos][:3])
-        tips.append(f"{visible_text(token)}  (position {pos})\n{measure}: {shown}\nthen: {then}")
+        tips.append(f"{visible_text(token)}  (position {pos})\n{named}: {shown}\nthen: {then}")
     intensities = np.nan_to_num(np.clip(values / top, 0, 1))
     token_strip(
         view.trace.tokens,
@@ -100,36 +123,37 @@ def strip(view: View) -> None:
         key="strip",
         selected=view.pos,
         prompt_length=view.prompt_length if view.more else None,
-        on_select=lambda pos: state.write(pos=pos, slot=None, token=None),
+        on_select=lambda pos: state.write(pos=pos, token=None, **kept),
     )
-    _measure_picker(measure)
+    _measure_picker(measure, offered)
 
 
-def _measured(view: View, measure: str, slot: int | None) -> tuple[np.ndarray, float]:
+def _measured(
+    view: View, measure: str, chosen: Mapping[str, str | int | None]
+) -> tuple[np.ndarray, float]:
     """Values ``[pos]`` and what counts as full intensity."""
     from inspector.analyses import token_measures
 
     if measure == ENTROPY:
         return token_measures.entropy(view.trace), float(np.log(view.trace.logits.shape[-1]))
     if measure == WEIGHT:
-        site = state.read(state.SITE)
         values = token_measures.weight_on_slot(
-            view.trace, -1 if slot is None else slot, site if site in view.trace.sites else None
+            view.trace, int(chosen["slot"] or 0), str(chosen["site"])
         )
         return values, max(float(values.max()), 1e-9)
     return token_measures.next_token_probability(view.trace), 1.0
 
 
-def _measure_picker(measure: str) -> None:
+def _measure_picker(measure: str, offered: list[str]) -> None:
     key = "measure picker"
     st.session_state[key] = measure
     st.segmented_control(
         "Colour tokens by",
-        list(_MEASURES),
+        offered,
         key=key,
         required=True,
         on_change=lambda: state.write(measure=st.session_state[key]),
-        help="  \n".join(f"**{name}**: {text}." for name, text in _MEASURES.items()),
+        help="  \n".join(f"**{name}**: {_MEASURES[name]}." for name in offered),
         label_visibility="collapsed",
     )
 
@@ -184,10 +208,11 @@ def _kind(view: View) -> str:
 def downloads(view: View) -> None:
     """Everything above as CSV."""
     files: dict[str, tuple[str, Callable[[], pd.DataFrame]]] = {
-        "All reads": ("reads.csv", view.trace.to_frame),
         "Predictions": ("predictions.csv", lambda: _predictions_frame(view)),
         "Direct effects": ("direct_effects.csv", view.effect.to_frame),
     }
+    if view.trace.sites:
+        files = {"All reads": ("reads.csv", view.trace.to_frame), **files}
     with st.container(horizontal=True):
         for label, (name, make) in files.items():
             st.download_button(

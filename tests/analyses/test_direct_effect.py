@@ -46,14 +46,12 @@ def test_rows_sum_to_the_contrast_of_two_logits(tiny_checkpoint: Written, kind: 
     for pos in (0, found.ids.shape[1] - 1):
         logits = found.logits[0, pos]
         best, other = logits.topk(2).indices.tolist()
-        for against, expected in ((other, logits[best] - logits[other]), (MEAN, None)):
+        contrasts = {other: logits[best] - logits[other], MEAN: logits[best] - logits.mean()}
+        for against, contrast in contrasts.items():
             effect = direct_effect(model, found, pos, best, against)
-            if expected is None:
-                expected = logits[best] - logits.mean()
-            assert effect.total == pytest.approx(float(expected), abs=1e-4)
-            assert sum(part.effect for part in effect.parts) == pytest.approx(
-                effect.total, abs=1e-4
-            )
+            rows = sum(part.effect for part in effect.parts)
+            assert effect.total == pytest.approx(float(contrast), abs=1e-4)
+            assert rows == pytest.approx(float(contrast), abs=1e-4)
             assert effect.error < 1e-4
 
 

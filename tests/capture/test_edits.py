@@ -263,6 +263,15 @@ def test_edits_follow_one_another(model: MemoryModel, plain: Observation) -> Non
     assert torch.equal(reads.weights, alone.reads["L0"].weights)
 
 
+def test_masking_at_some_positions_keeps_what_was_done_at_others(model: MemoryModel) -> None:
+    positions = torch.tensor([[1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1]], dtype=torch.bool)
+    edits: list[Edit] = [ZeroPositions(~positions), MaskSlots(torch.arange(32), positions)]
+    for reads in observe(model, IDS, edits).reads.values():
+        assert torch.equal(reads.coefficients[positions], reads.weights[positions])
+        assert reads.slots[positions].min() >= 32
+        assert not reads.coefficients[~positions].any()
+
+
 def test_an_edit_writes_to_nothing_it_was_given(model: MemoryModel, plain: Observation) -> None:
     site, half_scores = model.site("L2"), plain.half_scores["L2"]
     reads = plain.reads["L2"]

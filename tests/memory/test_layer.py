@@ -137,7 +137,7 @@ def test_half_scores_by_hand(kind: str) -> None:
         torch.testing.assert_close(scores(x)[head, half, key], expected, atol=1e-9, rtol=0)
 
 
-def normed(vector: Tensor, kind: str, norm: Any) -> Tensor:
+def normed(vector: Tensor, kind: str, norm: Any) -> Any:
     if kind == "none":
         return vector
     if kind == "rms":

@@ -193,6 +193,8 @@ def test_reading_ten_rows_fetches_little_more_than_ten_rows(tmp_path: Path) -> N
 
 @LINUX
 def test_a_table_larger_than_memory_can_be_mapped(tmp_path: Path) -> None:
+    if Path("/proc/sys/vm/overcommit_memory").read_text().strip() == "2":
+        pytest.skip("this machine was told to refuse what does not fit into memory")
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     swap = int(re.findall(r"SwapTotal: +(\d+)", Path("/proc/meminfo").read_text())[0]) * 1024
     slots = 2 * (memory + swap) // 4096
