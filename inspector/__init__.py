@@ -1,10 +1,10 @@
 """Look inside product-key memory layers: which slots fire, what they hold, what they do.
 
-    >>> import inspector
-    >>> model = inspector.load("sample_checkpoints/world-facts")
-    >>> trace = inspector.trace(model, "The capital of France is")
-    >>> trace.reads["L1"].slots.shape  # [batch pos head knn]
-    >>> inspector.decode(model, [17, 42], site="L1", gate="raw").to_frame()
+>>> import inspector
+>>> model = inspector.load("sample_checkpoints/world-facts")
+>>> trace = inspector.trace(model, "The capital of France is")
+>>> trace.reads["L1"].slots.shape  # [batch pos head knn]
+>>> inspector.decode(model, [17, 42], site="L1", gate="raw").to_frame()
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ InspectorError
 ├── DeviceUnavailable
 ├── SlotError
 ├── FactsError
+├── CorpusError
 ├── CacheError
 └── TrainingError
     └── ConfigError
@@ -25,6 +26,7 @@ The app shows it in place; the command line prints it on stderr and exits with 2
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class InspectorError(Exception):
@@ -88,6 +90,15 @@ class FactsError(InspectorError):
 
     def __init__(self, message: str, row: int | None = None) -> None:
         super().__init__(message)
+        self.row = row
+
+
+class CorpusError(InspectorError):
+    """A corpus cannot be read; ``file`` is where, and ``row`` counts from 1."""
+
+    def __init__(self, message: str, file: Path | None = None, row: int | None = None) -> None:
+        super().__init__(message)
+        self.file = file
         self.row = row
 
 

@@ -57,9 +57,9 @@ def test_trace_prints_tokens_predictions_and_reads(little_world: Path) -> None:
     printed = succeed("trace", little_world, PROMPT, "--top", "2", "--device", "cpu")
     found = inspector.trace(inspector.load(little_world, "cpu"), PROMPT)
     first_lines = [line for line in printed.splitlines() if line[0].isdigit()]
-    assert [line.split()[1] for line in first_lines] == list(map(tables.visible, found.tokens))
+    assert [line.split()[1] for line in first_lines] == list(map(tables.visible_text, found.tokens))
     text, chance = found.top[0][-1][0]
-    assert f"{tables.visible(text)} {chance:.0%}" in printed
+    assert f"{tables.visible_text(text)} {chance:.0%}" in printed
     for name in ("L0", "L1"):
         reads = found.reads[name]
         head, rank = divmod(int(reads.weights[0, -1].argmax()), 4)
@@ -137,7 +137,7 @@ def test_decode_prints_promoted_and_suppressed_tokens(little_world: Path, tmp_pa
         for kind, ids in (("promoted", found.promoted), ("suppressed", found.suppressed)):
             texts = found.texts(ids[row])
             assert [token["token"] for token in slot[kind]] == texts
-            assert " ".join(map(tables.visible, texts)) in printed
+            assert " ".join(map(tables.visible_text, texts)) in printed
     assert [slot["address"] for slot in written["slots"]] == ["L1·(1,1)", "L1·(7,7)"]
 
 
@@ -269,10 +269,10 @@ def test_the_time_left_is_told_in_hours_where_there_are_hours() -> None:
 
 @pytest.mark.parametrize(
     ("token", "shown"),
-    [(" a", "·a"), ("\n", "⏎"), ("\u200b", "�"), ("\xa0", "�"), ("", "∅"), ("é😀", "é😀")],
+    [(" a", "·a"), ("\n", "⏎"), ("\u200b", "�"), ("\xa0", "␣"), ("", "∅"), ("é😀", "é😀")],
 )
 def test_every_character_of_a_token_is_seen(token: str, shown: str) -> None:
-    assert tables.visible(token) == shown
+    assert tables.visible_text(token) == shown
 
 
 def test_help_comes_at_once_and_names_every_command() -> None:

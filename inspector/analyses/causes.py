@@ -49,6 +49,14 @@ class Diagnosis:
             causes[dead] = self.half_keys[judged.site].cause[judged.head, judged.half, dead]
         return causes
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What verdicts and causes rest on, a sentence or two for each table."""
+        return tuple(
+            f"{_clump_note(self.verdicts.clumps[table])} {untrained.note}"
+            for table, untrained in self.untrained.items()
+        )
+
     def _value_causes(self, table: int, dead: np.ndarray) -> np.ndarray:
         found = [
             find_address_causes(self.half_keys[name], head)[dead]
@@ -58,6 +66,17 @@ class Diagnosis:
         ]  # [site and head][item]
         votes = np.stack([np.sum([f == cause for f in found], axis=0) for cause in Cause])
         return np.where(self.untrained[table].untrained, Cause.UNTRAINED, votes.argmax(0))
+
+
+def _clump_note(clump: float | None) -> str:
+    if clump is None:
+        return (
+            "Too few documents tell slots apart, so reads are taken as independent of each other."
+        )
+    return (
+        f"Where a document reads a slot, it reads it {clump:.1f} times on average; so many reads "
+        f"count as one."
+    )
 
 
 def diagnose(usage: Usage, model: MemoryModel, verdicts: Verdicts | None = None) -> Diagnosis:

@@ -13,7 +13,6 @@ import pandas as pd
 from inspector.analyses.usage_measures import sites_of
 from inspector.capture.usage import Usage
 
-INTERVAL: Final = "parametric bootstrap over documents, log-normal"
 _RESAMPLES = 400
 
 
@@ -23,7 +22,8 @@ class Richness:
 
     Chao2 (Chao 1987; bias-corrected where no slot was found in exactly two documents) with
     documents as units: ``seen`` slots, of which ``once`` in one and ``twice`` in two of
-    ``documents``. Never above the table's size. ``low`` and ``high`` are a 95 % interval.
+    ``documents``. Never above the table's size. ``low`` and ``high`` are a 95 % interval of that
+    bound, not of the number itself: where slots differ widely in use, more may lie above it.
     """
 
     estimate: float

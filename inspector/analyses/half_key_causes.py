@@ -44,7 +44,7 @@ _LABELS = {
     Cause.NORM: "half-key's norm far from its set's",
     Cause.DIRECTION: "half-key points away from the queries",
     Cause.OUT_OF_REACH: "half-key never in any query's top k",
-    Cause.BEATEN: "in the top k of its half, but always beaten as a pair",
+    Cause.BEATEN: "reaches the top k by halves, but is beaten as a pair",
 }
 _REMEDIES = {
     Cause.UNTRAINED: "smaller table",

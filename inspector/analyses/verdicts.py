@@ -27,12 +27,18 @@ from typing import Final, Literal
 import numpy as np
 import pandas as pd
 
-from inspector.analyses.evidence import largest_mean, measure_clump, most_hits_within
+from inspector.analyses.evidence import (
+    chance_of_at_most,
+    largest_mean,
+    measure_clump,
+    most_hits_within,
+)
 from inspector.analyses.usage_measures import half_key_reads, sites_of
 from inspector.capture.usage import SiteUsage, Usage
 
 DEAD_BELOW: Final = 0.1  # of uniform use
 RARE_BELOW: Final = 0.5
+HOPELESS: Final = 0.01  # what sufficient evidence finds dead in 95 % of cases
 CHANCE: Final = 0.05
 
 Level = Literal["value", "address", "half-key"]
@@ -58,8 +64,10 @@ class Judged:
 
     ``hits`` and ``verdicts`` are ``[item]``: reads in distinct contexts, and ``Verdict`` codes.
     ``expected`` is how many hits each item would have under uniform use, and ``clump`` how many
-    reads count as one. ``tokens_to_decide`` further tokens like those scanned would at most be
-    needed before an item that still has no hit could be called dead; 0 where that is so already.
+    reads count as one. After at most ``tokens_to_decide`` further tokens like those scanned an
+    item that still has no hit is dead. After ``tokens_to_suffice`` an item read at a hundredth of
+    uniform use will be found dead in 95 % of cases. Both hold however the other items fare, and
+    are 0 where it's so already.
     """
 
     level: Level
@@ -73,6 +81,7 @@ class Judged:
     expected: float
     clump: float
     tokens_to_decide: int
+    tokens_to_suffice: int
 
     def chosen(self, *verdicts: Verdict) -> np.ndarray:
         """Items with one of these verdicts, ascending."""
@@ -130,6 +139,7 @@ class Verdicts:
                 "expected": judged.expected,
                 "clump": judged.clump,
                 "tokens_to_decide": judged.tokens_to_decide,
+                "tokens_to_suffice": judged.tokens_to_suffice,
             }
             for judged in self
         ]
@@ -197,8 +207,14 @@ def _judged(
     clump: float,
 ) -> Judged:
     """Judge ``hits [item]``, each read ``rate`` times a distinct context under uniform use."""
-    contexts = usage.distinct_contexts
+    contexts, items = usage.distinct_contexts, len(hits)
     table, site, head, half = place
+
+    def tokens_until(dead_hits: float) -> int:
+        """Tokens until a slot at a tenth of uniform use would have ``dead_hits`` clumps of hits."""
+        missing = max(0.0, dead_hits * clump / (DEAD_BELOW * rate) - contexts)
+        return math.ceil(missing * max(usage.tokens, 1) / max(contexts, 1))
+
     return Judged(
         level=level,
         table=table,
@@ -210,16 +226,21 @@ def _judged(
         contexts=contexts,
         expected=contexts * rate,
         clump=clump,
-        tokens_to_decide=_tokens_to_decide(usage, len(hits), rate, clump),
+        tokens_to_decide=tokens_until(math.log(items / CHANCE)),  # exp(-hits) = CHANCE / items
+        tokens_to_suffice=tokens_until(sufficient_hits(items)),
     )
 
 
-def _tokens_to_decide(usage: Usage, items: int, rate: float, clump: float) -> int:
-    """Further tokens after which no hits mean dead whatever the other items' verdicts are.
+def sufficient_hits(items: int) -> float:
+    """Hits a slot at a tenth of uniform use must be expected to have for the evidence to suffice.
 
-    No hits have the chance exp(-DEAD_BELOW * rate * contexts / clump), which passes the test for
-    certain once it's at most CHANCE / items. Tokens are taken to bring new contexts as before.
+    From there on a slot at a hundredth of uniform use has so few hits, in 95 % of cases, that they
+    pass the test even if it's corrected for ``items`` tests with no other dead among them.
     """
-    needed = clump * math.log(items / CHANCE) / (DEAD_BELOW * rate)
-    missing = max(0.0, needed - usage.distinct_contexts)
-    return math.ceil(missing * max(usage.tokens, 1) / max(usage.distinct_contexts, 1))
+    cut, steps = 0, largest_mean(np.arange(200), confidence=1 - CHANCE / items)
+    # steps[c] is where c hits begin to pass; until steps[c + 1] the cut stays at c.
+    while True:
+        worst = steps[cut + 1] * HOPELESS / DEAD_BELOW
+        if chance_of_at_most(np.array([cut]), worst)[0] >= 1 - CHANCE:
+            return float(steps[cut])
+        cut += 1

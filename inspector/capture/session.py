@@ -54,11 +54,22 @@ class Recording:
     residual: Tensor | None = None  # input of the final norm
 
 
+class Observer(Protocol):
+    """Sees what passes through the sites and keeps what it needs: nothing is stored for it."""
+
+    def looked_up(self, site: Site, half_scores: Tensor, reads: SiteReads) -> None:
+        """``site`` chose ``reads`` by ``half_scores [batch pos head half half_key]``."""
+
+    def entered(self, site: Site, x: Tensor) -> None:
+        """``site`` has computed on ``x [batch pos d_model]``; it comes after ``looked_up``."""
+
+
 @dataclass(frozen=True)
 class _Session:
     edits: tuple[Edit, ...]
     recording: Recording | None
     residual: bool  # also record what every part of the backbone writes
+    observer: Observer | None
 
 
 _session: ContextVar[_Session | None] = ContextVar("inspector_session", default=None)
@@ -66,14 +77,20 @@ _session: ContextVar[_Session | None] = ContextVar("inspector_session", default=
 
 @contextmanager
 def session(
-    edits: Sequence[Edit] = (), *, record: bool = False, residual: bool = False
+    edits: Sequence[Edit] = (),
+    *,
+    record: bool = False,
+    residual: bool = False,
+    observer: Observer | None = None,
 ) -> Iterator[Recording]:
     """Within the block, passes of this thread apply ``edits`` and, if asked to, are recorded.
 
-    A later pass in the same block overwrites the recording of an earlier one.
+    A later pass in the same block overwrites the recording of an earlier one. ``observer`` is
+    shown the reads as edited.
     """
     recording = Recording()
-    token = _session.set(_Session(tuple(edits), recording if record else None, residual))
+    kept = recording if record else None
+    token = _session.set(_Session(tuple(edits), kept, residual, observer))
     try:
         yield recording
     finally:
@@ -84,7 +101,7 @@ def install_hooks(model: MemoryModel) -> None:
     """Put the permanent hooks on ``model``; called once, when it is opened."""
     for name, site in model.sites.items():
         site.top_slots.register_forward_hook(partial(_on_lookup, name, site))
-        site.module.register_forward_hook(partial(_on_site, name))
+        site.module.register_forward_hook(partial(_on_site, name, site))
     backbone = model.backbone
     backbone.embedding.register_forward_hook(_on_embedding)
     memory = {site.info.layer for site in model.sites.values()}
@@ -109,6 +126,8 @@ def _on_lookup(
     if current.recording is not None:
         parts = (reads.slots, reads.scores, reads.weights, reads.coefficients)
         current.recording.reads[name] = SiteReads(*(part.detach() for part in parts))
+    if current.observer is not None:
+        current.observer.looked_up(site, inputs[0], reads)
     if not current.edits:
         return None
     return Lookup(reads.slots, reads.scores, reads.coefficients)
@@ -121,10 +140,14 @@ def _recording(residual: bool) -> Recording | None:
     return current.recording
 
 
-def _on_site(name: str, _module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+def _on_site(
+    name: str, site: Site, _module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor
+) -> None:
     if (recording := _recording(residual=False)) is not None:
         recording.inputs[name] = inputs[0].detach()
         recording.outputs[name] = output.detach()
+    if (current := _session.get()) is not None and current.observer is not None:
+        current.observer.entered(site, inputs[0])
 
 
 def _on_embedding(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
@@ -149,3 +172,14 @@ def logits(model: MemoryModel, ids: Tensor, attention_mask: Tensor | None = None
         output = model.module(input_ids=ids, attention_mask=attention_mask, use_cache=False)
     result: Tensor = output.logits
     return result
+
+
+def run_sites(model: MemoryModel, ids: Tensor) -> None:
+    """One forward pass over ``ids [batch pos]`` for what the sites do in it, without logits.
+
+    The head over the vocabulary is left out where the model is a transformers one, whose trunk is
+    its ``base_model``.
+    """
+    trunk = getattr(model.module, "base_model", model.module)
+    with torch.inference_mode():
+        trunk(input_ids=ids, use_cache=False)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.table import Table
 from rich.text import Text
 
+from inspector.capture.visible_text import visible_text
 from inspector.cli.payloads import Predictions
 
 if TYPE_CHECKING:
@@ -17,17 +17,14 @@ if TYPE_CHECKING:
     from inspector.families.base import MemoryModel, SiteInfo
     from inspector.training.metrics import Metrics
 
-_MARKS: Final = {" ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍"}
-_INVISIBLE: Final = {"Cc", "Cf", "Cs", "Co", "Cn", "Zs", "Zl", "Zp"}
-
 
 def of_trace(found: Trace, best: Predictions, top: int) -> Table:
     """One row a token: what it predicts, and each site's ``top`` strongest reads."""
     rows = []
     for pos, (token, position) in enumerate(zip(found.tokens, best, strict=True)):
-        said = "\n".join(f"{visible(text)} {chance:.0%}" for text, chance in position)
+        said = "\n".join(f"{visible_text(text)} {chance:.0%}" for text, chance in position)
         reads = (_strongest(found, name, pos, top) for name in found.reads)
-        rows.append((str(pos), visible(token), said, *reads))
+        rows.append((str(pos), visible_text(token), said, *reads))
     return _table(("", "token", "predicts", *found.reads), rows)
 
 
@@ -81,8 +78,8 @@ def of_decoding(found: Decoding, site: SiteInfo) -> Table:
         (
             str(row["slot"]),
             site.address(int(row["slot"])),
-            " ".join(map(visible, row["promoted"])),
-            " ".join(map(visible, row["suppressed"])),
+            " ".join(map(visible_text, row["promoted"])),
+            " ".join(map(visible_text, row["suppressed"])),
             f"{row['standing']:.2f}",
             f"{row['p_value']:.3f}",
             "never read: the site's mean gate" if row["fallback"] else "",
@@ -121,14 +118,3 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     for row in rows:
         table.add_row(*map(Text, row))
     return table
-
-
-def visible(token: str) -> str:
-    """A token with its white space shown; what could hide or reorder text becomes ``�``."""
-    return "".join(map(_visible_character, token)) or "∅"
-
-
-def _visible_character(character: str) -> str:
-    if character in _MARKS:
-        return _MARKS[character]
-    return "�" if unicodedata.category(character) in _INVISIBLE else character

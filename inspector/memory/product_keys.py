@@ -37,8 +37,9 @@ def score_half_keys(query: Tensor, half_keys: Tensor) -> Tensor:
         half_keys: ``[head half half_key d_half]`` with ``half = 2`` and ``d_half = d_key / 2``.
 
     Returns:
-        ``[... head half half_key]``, in float32 at least: ties would otherwise be the rule in
-        half precision, and the softmax that follows is taken in float32 anyway.
+        ``[... head half half_key]``: products in the format of the weights, as the model was
+        trained, handed on in float32 at least, for the sums and the softmax that follow. In half
+        precision equal scores are therefore common; ties go to the lowest slot.
     """
     halves = query.unflatten(-1, (2, -1))  # [... head half d_half]
     scores = torch.einsum("...hsd,hsnd->...hsn", halves, half_keys)

@@ -21,6 +21,9 @@ class Optimisation:
     ``weight_decay`` acts on the backbone's matrices and never on the value table, so that what is
     rarely asked for is cheaper to keep in memory. ``prompt_weight`` is the share of the loss on
     the words of the phrasing beside 1 for the answer: the subject's name cannot be predicted.
+    ``silenced`` and ``interchanged`` are shares of a batch's rows (see ``interventions``); rows are
+    interchanged only after ``interchange_after`` steps: before the attention has learned to bring
+    the subject to where the answer is produced, all reads are alike and there's nothing to swap.
 
     Raises:
         ConfigError: an entry is of the wrong kind or out of range.
@@ -33,25 +36,34 @@ class Optimisation:
     weight_decay: float = 0.1
     warmup: int = 50
     prompt_weight: float = 1.0
+    silenced: float = 0.0
+    interchanged: float = 0.0
+    interchange_after: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what no run can be made with."""
         for name in ("steps", "batch", "warmup"):
             value = getattr(self, name)
             _require(_is_whole(value) and value >= 1, name, value, "a whole number of at least 1")
-        for name in ("lr", "value_lr", "weight_decay", "prompt_weight"):
+        after = self.interchange_after
+        _require(_is_whole(after) and after >= 0, "interchange_after", after, "a whole number")
+        shares = ("silenced", "interchanged")
+        for name in ("lr", "value_lr", "weight_decay", "prompt_weight", *shares):
             value = getattr(self, name)
             known = isinstance(value, float) or _is_whole(value)
             _require(known and 0 <= value < float("inf"), name, value, "a number of at least 0")
+        both = self.silenced + self.interchanged
+        _require(both <= 0.9, "silenced + interchanged", both, "at most 0.9: some rows stay whole")
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """One training run: data, tokenizer, model and optimisation, all seeded by ``seed``.
 
-    ``limits`` are the most facts per relation, ``snapshots`` the steps after which a copy is kept,
-    ``model`` the entries of ``MemoryLlamaConfig``, and ``table_dtype`` the number format in which
-    value tables are written (they are trained in float32).
+    ``limits`` are the most facts per relation, ``repeats`` how often an epoch asks for each fact
+    of a relation (once by default: small relations would else be rare), ``snapshots`` the steps
+    after which a copy is kept, ``model`` the entries of ``MemoryLlamaConfig``, and ``table_dtype``
+    the number format in which value tables are written (they are trained in float32).
 
     Raises:
         ConfigError: an entry is of the wrong kind or out of range.
@@ -61,6 +73,7 @@ class TrainingConfig:
     seed: int = 0
     vocabulary: int = 8192
     limits: dict[str, int] = field(default_factory=dict)
+    repeats: dict[str, int] = field(default_factory=dict)
     snapshots: tuple[int, ...] = ()
     model: dict[str, Any] = field(default_factory=dict)
     optimisation: Optimisation = field(default_factory=Optimisation)
@@ -72,11 +85,13 @@ class TrainingConfig:
         for name, least in (("seed", 0), ("vocabulary", 1)):
             value = getattr(self, name)
             _require(_is_whole(value) and value >= least, name, value, f"at least {least}, whole")
-        limits, model, dtype = self.limits, self.model, self.table_dtype
-        counted = isinstance(limits, dict) and all(
-            _is_whole(limit) and limit >= 0 for limit in limits.values()
-        )
-        _require(counted, "limits", limits, "a table of whole numbers of at least 0")
+        model, dtype = self.model, self.table_dtype
+        for name, least in (("limits", 0), ("repeats", 1)):
+            table = getattr(self, name)
+            counted = isinstance(table, dict) and all(
+                _is_whole(number) and number >= least for number in table.values()
+            )
+            _require(counted, name, table, f"a table of whole numbers of at least {least}")
         _require(isinstance(model, dict), "model", model, "a table")
         _require(dtype in TABLE_DTYPES, "table_dtype", dtype, "one of " + ", ".join(TABLE_DTYPES))
         steps = self.optimisation.steps

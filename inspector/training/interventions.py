@@ -60,9 +60,17 @@ class Interventions:
     """Draws a plan for each batch: a pure function of the seed, the step and the batch."""
 
     def __init__(
-        self, relations: Sequence[str], *, batch: int, silenced: float, interchanged: float, seed: int
+        self,
+        relations: Sequence[str],
+        *,
+        batch: int,
+        silenced: float,
+        interchanged: float,
+        interchange_after: int,
+        seed: int,
     ) -> None:
         """``relations`` of all sentences; the shares are of a batch's rows."""
+        self._after = interchange_after
         self._relations = list(relations)
         self._silenced, self._interchanged = round(batch * silenced), round(batch * interchanged)
         self._seed = seed
@@ -73,7 +81,8 @@ class Interventions:
     def plan(self, rows: Sequence[int], step: int) -> Plan:
         """What happens to the sentences ``rows`` in step ``step``."""
         rng = np.random.default_rng([self._seed, 1, step])
-        count = self._silenced + self._interchanged
+        interchanged = self._interchanged if step >= self._after else 0
+        count = self._silenced + interchanged
         chosen = rng.choice(len(rows), count, replace=False).tolist()
         silent, receivers = set(chosen[: self._silenced]), set(chosen[self._silenced :])
         donors = self._donors(rows, silent | receivers, sorted(receivers), rng)
@@ -103,7 +112,9 @@ class Interventions:
         return donors
 
 
-def read_source(plan: Plan, starts: Sequence[int], lengths: Sequence[int], width: int) -> ReadSource:
+def read_source(
+    plan: Plan, starts: Sequence[int], lengths: Sequence[int], width: int
+) -> ReadSource:
     """Lay ``plan`` out over a batch.
 
     Args:

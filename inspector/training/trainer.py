@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from inspector.memory.values import ValueTable
 from inspector.training.checkpoint import save_checkpoint
 from inspector.training.config import TrainingConfig
 from inspector.training.corpus import Batch, Corpus
+from inspector.training.interventions import Interventions, intervened
 from inspector.training.progress import Meter, Progress
 from inspector.training.run_folder import RunFolder, interrupted_only_after
 from inspector.training.tokenizer import make_tokenizer
@@ -177,13 +179,25 @@ def _corpus(
     config: TrainingConfig, world: WorldFacts, tokenizer: PreTrainedTokenizerFast
 ) -> Corpus:
     hp = config.optimisation
+    asked = [f for f in world.facts for _ in range(config.repeats.get(f.relation, 1))]
+    interventions = None
+    if hp.silenced or hp.interchanged:
+        interventions = Interventions(
+            [fact.relation for fact in asked for _ in fact.prompts],
+            batch=hp.batch,
+            silenced=hp.silenced,
+            interchanged=hp.interchanged,
+            interchange_after=hp.interchange_after,
+            seed=config.seed,
+        )
     try:
         return Corpus(
-            training_sentences(world.facts),
+            training_sentences(asked),
             tokenizer,
             batch=hp.batch,
             prompt_weight=hp.prompt_weight,
             seed=config.seed,
+            interventions=interventions,
         )
     except ValueError as error:
         raise ConfigError(f"No batches can be made: {error}.") from None
@@ -254,7 +268,8 @@ def _train_step(
 
 def answer_loss(model: MemoryLlamaForCausalLM, batch: Batch, device: str) -> torch.Tensor:
     """Weighted mean cross-entropy in nats; padding is cut before the head, the largest matrix."""
-    hidden = model.model(batch.ids.to(device)).last_hidden_state
+    with nullcontext() if batch.source is None else intervened(model, batch.source.to(device)):
+        hidden = model.model(batch.ids.to(device)).last_hidden_state
     real = batch.weights > 0
     logits = model.lm_head(hidden[real.to(device)]).float()
     each = functional.cross_entropy(logits, batch.targets[real].to(device), reduction="none")

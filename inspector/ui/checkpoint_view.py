@@ -53,6 +53,21 @@ def first_fact(opened: Opened) -> None:
         st.switch_page("pages/trace.py", query_params=st.query_params.to_dict())
 
 
+_MEANINGS = {
+    "Memory layers": "Blocks whose feed-forward network was replaced by a memory, named after the "
+    "block.",
+    "Slots": "Every pair of a half-key of set 1 and a half-key of set 2 is a key, and each key "
+    "addresses one slot: a learned vector in the value table.",
+    "Reads per token": "At every memory layer each head picks its best slots for a token and adds "
+    "their values, weighted by a softmax of their scores.",
+    "Touched per token": "Share of all parameters that one token needs: the backbone, all "
+    "half-keys, and of the value table only the rows it reads.",
+    "Work per layer": "Floating-point operations for one token: query, half-key scores, candidate "
+    "sums, weighted sum and projections. A dense feed-forward network of the width below it takes "
+    "as many.",
+}
+
+
 def figures(opened: Opened) -> None:
     """The sizes that matter, each with its meaning."""
     from inspector.analyses.costs import equal_width
@@ -61,52 +76,25 @@ def figures(opened: Opened) -> None:
     if not model.sites:
         return
     info = next(iter(model.sites.values())).info
-    cells = [
-        (
-            "Memory layers",
-            f"{len(model.sites)}",
-            ", ".join(model.sites),
-            "Blocks whose feed-forward network was replaced by a memory, named after the block.",
-        ),
-        (
-            "Slots",
-            f"{info.slots:,}",
-            f"{info.half_keys} x {info.half_keys} keys",
-            "Every pair of a half-key of set 1 and a half-key of set 2 is a key, and each key "
-            "addresses one slot: a learned vector in the value table.",
-        ),
-        (
-            "Reads per token",
-            f"{sum(s.info.heads * s.info.knn for s in model.sites.values())}",
-            f"{info.heads} heads x {info.knn} x {len(model.sites)}",
-            "At every memory layer each head picks its best slots for a token and adds their "
-            "values, weighted by a softmax of their scores.",
-        ),
-        (
-            "Touched per token",
-            f"{costs.touched_share:.1%}",
-            f"of {costs.total / 1e6:.2f} M",
-            "Share of all parameters that one token needs: the backbone, all half-keys, and of the "
-            "value table only the rows it reads.",
-        ),
-        (
-            "Work per layer",
+    reads = sum(site.info.heads * site.info.knn for site in model.sites.values())
+    cells = {
+        "Memory layers": (f"{len(model.sites)}", ", ".join(model.sites)),
+        "Slots": (f"{info.slots:,}", f"{info.half_keys} x {info.half_keys} keys"),
+        "Reads per token": (f"{reads}", f"{info.heads} heads x {info.knn} x {len(model.sites)}"),
+        "Touched per token": (f"{costs.touched_share:.1%}", f"of {costs.total / 1e6:.2f} M"),
+        "Work per layer": (
             f"{costs.site_flops / 1e3:,.0f} kFLOP",
             f"= dense width {equal_width(costs, info.d_model):.0f}",
-            "Floating-point operations for one token: query, half-key scores, candidate sums, "
-            "weighted sum and projections. A dense feed-forward network of the width below it "
-            f"takes as many; at this config's width of {costs.dense_width} it takes "
-            f"{costs.dense_flops / 1e3:,.0f} kFLOP.",
         ),
-    ]
-    for column, (label, value, note, explained) in zip(st.columns(len(cells)), cells, strict=True):
+    }
+    for column, (label, (value, note)) in zip(st.columns(len(cells)), cells.items(), strict=True):
         column.metric(
             label,
             value,
             note,
             delta_color="off",
             delta_arrow="off",
-            help=explained,
+            help=_MEANINGS[label],
             border=True,
             height="stretch",
         )

@@ -61,7 +61,7 @@ def _checkpoint_picker() -> None:
 
     def pick() -> None:
         picked = st.session_state[_PICKED]
-        state.write(checkpoint=picked, pos=None, site=None, slot=None)
+        state.write(checkpoint=picked, pos=None, site=None, slot=None, token=None)
 
     st.selectbox(
         "Checkpoint",

@@ -1,7 +1,8 @@
 """What a view is made of: the entries of the URL, named once.
 
-A deep link holds everything that makes a view. Within a session an entry that the URL lost (the
-navigation drops them) is remembered and put back.
+A deep link holds everything that makes a view. The navigation drops all entries of the URL when it
+changes the page, so within a session they are remembered and put back. An entry missing from a URL
+that names a checkpoint was never there: Back and Forward in the browser lead to such URLs.
 """
 
 from __future__ import annotations
@@ -20,19 +21,17 @@ AGAINST = "against"  # the token it is contrasted with, or "mean"
 MEASURE = "measure"
 PAGE = "page"  # only while a first deep link is redirected through the frame
 
-_REMEMBERED = "url:"
+_REMEMBERED = "url"
 
 
 def read(name: str) -> str | None:
-    """The entry ``name`` of this view; None if nobody ever set it."""
-    value = st.query_params.get(name)
-    if value is None:
-        value = st.session_state.get(_REMEMBERED + name)
-        if value is not None:
-            st.query_params[name] = value
-    else:
-        st.session_state[_REMEMBERED + name] = value
-    return value
+    """The entry ``name`` of this view; None if it has none."""
+    entries = st.query_params.to_dict()
+    if CHECKPOINT in entries:
+        st.session_state[_REMEMBERED] = entries
+    elif _REMEMBERED in st.session_state:  # every view has one, so the navigation dropped it
+        st.query_params.from_dict(st.session_state[_REMEMBERED] | entries)
+    return st.query_params.get(name)
 
 
 def read_number(name: str) -> int | None:
@@ -45,11 +44,12 @@ def read_number(name: str) -> int | None:
 
 
 def write(**entries: str | int | None) -> None:
-    """Set entries of this view; None takes one out."""
-    for name, value in entries.items():
-        if value is None:
-            st.session_state.pop(_REMEMBERED + name, None)
-            st.query_params.pop(name, None)
-        else:
-            st.session_state[_REMEMBERED + name] = str(value)
-            st.query_params[name] = str(value)
+    """Set entries of this view, in one step of the browser's history; None takes one out."""
+    read(CHECKPOINT)  # a callback may be the first to see a URL that lost its entries
+    before = st.query_params.to_dict()
+    after = before | {name: str(value) for name, value in entries.items() if value is not None}
+    after = {name: value for name, value in after.items() if entries.get(name, "") is not None}
+    if after != before:
+        st.query_params.from_dict(after)
+    if CHECKPOINT in after:
+        st.session_state[_REMEMBERED] = after

@@ -5,8 +5,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from streamlit.runtime.pages_manager import PagesManager
+from streamlit.testing.v1 import app_test
 
 from inspector.ui import samples
 
@@ -19,6 +22,23 @@ def sample_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(samples, "ROOT", folder)
     monkeypatch.setenv("INSPECTOR_CACHE", str(tmp_path / "cache"))
     return folder
+
+
+class SecondVisit(PagesManager):
+    """A server that has run the frame before, and so runs it before every page.
+
+    AppTest forgets that between runs. What a server does on its first visit: tests/browser.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        PagesManager.uses_pages_directory = False
+        super().__init__(*args, **options)
+
+
+@pytest.fixture(autouse=True)
+def frame_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PagesManager, "uses_pages_directory", False)
+    monkeypatch.setattr(app_test, "PagesManager", SecondVisit)
 
 
 @pytest.fixture

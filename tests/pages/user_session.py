@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from streamlit.proto.WidgetStates_pb2 import WidgetState
+from streamlit.proto.WidgetStates_pb2 import WidgetState, WidgetStates
 from streamlit.testing.v1 import AppTest
 
 ROOT = Path(__file__).parents[2]
@@ -78,9 +78,13 @@ class UserSession:
         subject = self.data(key)["subject"]
         nonce = self.data(key)["nonce"] + 1
         pick = {"pick": {"value": value, "subject": subject, "nonce": nonce}}
+        self._send(WidgetState(id=component.id, json_value=json.dumps(pick)))
+
+    def _send(self, changed: WidgetState) -> None:
+        """Run with one widget changed in a way that AppTest has no method for."""
         states = self.app._tree.get_widget_states()
-        states.widgets.append(WidgetState(id=component.id, json_value=json.dumps(pick)))
-        self.app._run(states)
+        kept = [state for state in states.widgets if state.id != changed.id]
+        self.app._run(WidgetStates(widgets=[*kept, changed]))
         self.no_traceback()
 
     # --- Streamlit's own ------------------------------------------------------------------------
@@ -95,6 +99,11 @@ class UserSession:
         self.app.text_input(key="prompt box").set_value(text)
         self.press(button)
 
+    def open_checkpoint(self, typed: str | Path) -> None:
+        """Type a path, or a sample's name, into the checkpoint picker."""
+        picker = self.app.selectbox(key="picked checkpoint")
+        self._send(WidgetState(id=picker.proto.id, string_value=str(typed)))
+
     def choose(self, key: str, value: object) -> None:
         """Set a segmented control or a select box."""
         for group in (self.app.button_group, self.app.selectbox):
@@ -105,8 +114,9 @@ class UserSession:
                     return
         raise AssertionError(f"the page shows no {key!r}")
 
-    def table(self, key: str) -> pd.DataFrame:
-        (frame,) = [frame.value for frame in self.app.dataframe if frame.key == key]
+    def table(self, column: str) -> pd.DataFrame:
+        """The one table on the page that has such a column."""
+        (frame,) = [node.value for node in self.app.dataframe if column in node.value]
         assert isinstance(frame, pd.DataFrame)
         return frame
 

@@ -5,13 +5,13 @@ JavaScript lie beside it. They take their colours from the theme, work by keyboa
 text that a model or a file produced with `textContent` alone.
 """
 
+from inspector.capture.visible_text import visible_text
 from inspector.ui.components.key_grid import GridRead, key_grid
 from inspector.ui.components.prediction_bars import prediction_bars
 from inspector.ui.components.read_table import ReadRow, read_table
 from inspector.ui.components.sentence import sentence
 from inspector.ui.components.token_chips import token_chips
 from inspector.ui.components.token_strip import token_strip
-from inspector.ui.components.visible_text import visible_text
 
 __all__ = [
     "GridRead",

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from inspector.capture.visible_text import visible_text
 from inspector.ui.components.assets import register
-from inspector.ui.components.visible_text import visible_text
 
 _BARS = register("prediction_bars", "numbers")
 _ROUNDING = 1e-3

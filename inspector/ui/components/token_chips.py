@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from inspector.capture.visible_text import visible_text
 from inspector.ui.components.assets import register
-from inspector.ui.components.visible_text import visible_text
 
 _CHIPS = register("token_chips", "tooltip", "numbers", "chips")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from inspector.capture.visible_text import visible_text
 from inspector.ui.components.assets import register
 from inspector.ui.components.selection import (
     OnSelect,
@@ -9,7 +10,6 @@ from inspector.ui.components.selection import (
     current_selection,
     subject_of,
 )
-from inspector.ui.components.visible_text import visible_text
 
 _STRIP = register("token_strip", "tooltip", "selection")
 _ROUNDING = 1e-3

@@ -1,0 +1,209 @@
+"""What a scan counts: reads of slots, per chunk, and standings of half-keys, per batch.
+
+All that is added up are whole numbers (weights in units of 2^-30), so that the sums are the same
+whatever the order and size of the batches, and on a GPU, where adding floats is not repeatable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inspector.capture.usage import MARGIN_EDGES
+from inspector.families.base import SiteInfo
+from inspector.memory.product_keys import candidate_ranks, top_k
+
+WEIGHT_UNIT: Final = 2.0**-30
+_COVERAGE_POINTS: Final = 256
+_BLOCK: Final = {"cpu": 2**20, "cuda": 2**26}  # half scores looked at together: what a cache holds
+
+
+def sort_last(values: Tensor) -> Tensor:
+    """``values`` in ascending order along the last axis; NumPy's sort is ten times torch's."""
+    if values.device.type == "cpu":
+        return torch.from_numpy(np.sort(values.numpy(), axis=-1))
+    return values.sort(-1).values
+
+
+def tensors_of(state: object) -> dict[str, Tensor]:
+    """The tensors that an object keeps as its attributes, by name."""
+    return {name: value for name, value in vars(state).items() if isinstance(value, Tensor)}
+
+
+class TableCounts:
+    """Reads of one value table. A *source* is one head of one site that reads it.
+
+    Takes 24 bytes a slot and source, and 16 bytes a slot.
+    """
+
+    def __init__(self, slots: int, sources: int, device: torch.device) -> None:
+        """Nothing read yet."""
+        shape = (sources, slots)
+        self.reads = torch.zeros(shape, dtype=torch.int64, device=device)
+        self.weights = torch.zeros(shape, dtype=torch.int64, device=device)  # in WEIGHT_UNIT
+        self.contexts = torch.zeros(shape, dtype=torch.int64, device=device)
+        self.documents = torch.zeros(slots, dtype=torch.int32, device=device)
+        self.last_document = torch.full((slots,), -1, dtype=torch.int32, device=device)
+        self.first_token = torch.full((slots,), -1, dtype=torch.int64, device=device)
+
+    def add(
+        self, slots: Tensor, coefficients: Tensor, fresh: Tensor, document: Tensor, start: int
+    ) -> None:
+        """Count the reads of a chunk.
+
+        Args:
+            slots: ``[token source knn]`` int64.
+            coefficients: ``[token source knn]``.
+            fresh: ``[token]`` bool, whether the prefix is seen for the first time.
+            document: ``[token]`` int64, ascending.
+            start: tokens before this chunk.
+        """
+        sources, size = self.reads.shape
+        source = torch.arange(sources, device=slots.device)[:, None]
+        at = (slots + source * size).flatten()
+        units = (coefficients.abs().double() / WEIGHT_UNIT).round().long()
+        self.reads.view(-1).index_add_(0, at, torch.ones_like(at))
+        self.weights.view(-1).index_add_(0, at, units.flatten())
+        first = fresh.long()[:, None, None].expand_as(slots)
+        self.contexts.view(-1).index_add_(0, at, first.flatten())
+        self._add_documents(slots, document, start)
+
+    def _add_documents(self, slots: Tensor, document: Tensor, start: int) -> None:
+        """Count each slot once in every document, and note where it was first read."""
+        bits = max(len(slots) - 1, 1).bit_length()
+        token = torch.arange(len(slots), device=slots.device)[:, None, None]
+        order = sort_last(((slots << bits) | token).flatten())  # by slot, then by token
+        slot, token = order >> bits, order & ((1 << bits) - 1)
+        own = document[token]
+        new_slot = torch.ones_like(slot, dtype=torch.bool)
+        new_slot[1:] = slot[1:] != slot[:-1]
+        new = new_slot.clone()
+        new[1:] |= own[1:] != own[:-1]
+        new[new_slot] &= own[new_slot] != self.last_document[slot[new_slot]]
+        slot_once = slot[new]
+        self.documents.index_add_(0, slot_once, torch.ones_like(slot_once, dtype=torch.int32))
+        in_last = slots[document == document[-1]].flatten()  # it may go on in the next chunk
+        self.last_document[in_last] = document[-1].int()
+        slot, token = slot[new_slot], token[new_slot]
+        unread = self.first_token[slot] < 0
+        self.first_token[slot[unread]] = token[unread] + start
+
+    def coverage(self, tokens: int) -> np.ndarray:
+        """Tokens scanned and distinct slots read by then, ``[point 2]`` int64."""
+        first = self.first_token[self.first_token >= 0].cpu().numpy()
+        points = np.unique(np.geomspace(1, max(tokens, 1), _COVERAGE_POINTS).round())
+        read = np.searchsorted(np.sort(first), points)  # read before the point is read by it
+        return np.stack([points, read], axis=-1).astype(np.int64)
+
+
+class SiteCounts:
+    """How the half-keys of one site stood, and how narrowly its lookups were decided."""
+
+    def __init__(self, info: SiteInfo, device: torch.device) -> None:
+        """No lookup seen yet."""
+        n, shape = info.half_keys, (info.heads, 2, info.half_keys)
+        self._info = info
+        self._nearest = min(info.knn, n)  # how many of a half can be among the reads
+        self.edges = torch.from_numpy(MARGIN_EDGES).to(device)
+        self.half_hits = torch.zeros(shape, dtype=torch.int64, device=device)
+        self.half_rank = torch.full(shape, n, dtype=torch.int32, device=device)  # n: not seen
+        self.half_margin = torch.full(shape, -torch.inf, device=device)
+        self.margins = torch.zeros(
+            (info.heads, len(MARGIN_EDGES) + 1), dtype=torch.int64, device=device
+        )
+        self.co_firing = torch.zeros((info.heads, info.heads), dtype=torch.int64, device=device)
+
+    def add(self, half_scores: Tensor, slots: Tensor) -> None:
+        """Count lookups: ``half_scores [token head half half_key]``, ``slots [token head knn]``."""
+        block = max(_BLOCK[half_scores.device.type] // half_scores[0].numel(), 1)
+        for part in half_scores.float().split(block):
+            ascending = sort_last(part)
+            bound = ascending[..., -self._nearest, None]  # the k-th best of each half
+            self.half_margin = torch.maximum(self.half_margin, (part - bound).amax(0))
+            self._add_hits(part, ascending)
+            self._add_ranks(part, ascending)
+            self._add_margins(ascending)
+        for part in slots.split(block):
+            self._add_co_firing(part)
+
+    def _add_hits(self, scores: Tensor, ascending: Tensor) -> None:
+        k = self._nearest
+        hit = scores >= ascending[..., -k, None]
+        if k < scores.shape[-1]:
+            tied = ascending[..., -k - 1] == ascending[..., -k]
+            if tied.any():  # then the lookup prefers the lowest half-keys
+                rows = scores[tied]
+                hit[tied] = torch.zeros_like(rows, dtype=torch.bool).scatter_(
+                    -1, top_k(rows, k), True
+                )
+        self.half_hits += count_true(hit)
+
+    def _add_ranks(self, scores: Tensor, ascending: Tensor) -> None:
+        """Lower ``half_rank`` where a half-key stood better than ever before."""
+        n = scores.shape[-1]
+        if (self.half_rank == n).any():  # the first tokens: rank them all, to start from
+            order = scores[:64].argsort(dim=-1, descending=True, stable=True)
+            rank = torch.empty_like(order).scatter_(
+                -1, order, torch.arange(n, device=order.device).expand_as(order)
+            )
+            torch.minimum(self.half_rank, rank.amin(0).int(), out=self.half_rank)
+        for head, half in np.ndindex(*self.half_rank.shape[:2]):
+            best = self.half_rank[head, half]
+            keys = best.nonzero().flatten()  # that were never first
+            own = scores[:, head, half]  # [token half_key]
+            # To rank better it must reach the score that now stands one rank above it.
+            above = ascending[:, head, half].index_select(1, n - best[keys].long())
+            token, place = (own.index_select(1, keys) >= above).nonzero(as_tuple=True)
+            for some, at in zip(token.split(2**22 // n), place.split(2**22 // n), strict=True):
+                key = keys[at]
+                rank = _rank(own[some], key)
+                best.scatter_reduce_(0, key, rank, "amin")
+
+    def _add_margins(self, ascending: Tensor) -> None:
+        n, knn = ascending.shape[-1], self._info.knn
+        if knn >= n * n:
+            return  # every slot is read: there is none that just missed
+        depth = min(n, knn + 1)
+        top = ascending[..., -depth:].flip(-1).double()
+        first, second = (
+            torch.tensor(ranks, device=top.device) for ranks in candidate_ranks(knn + 1, depth)
+        )
+        sums = sort_last(top[..., 0, :][..., first] + top[..., 1, :][..., second])
+        gap = (sums[..., -knn] - sums[..., -knn - 1]).contiguous()  # [token head]
+        bins = torch.bucketize(gap, self.edges, right=True)
+        head = torch.arange(len(self.margins), device=bins.device) * self.margins.shape[1]
+        at = (bins + head).flatten()
+        self.margins.view(-1).index_add_(0, at, torch.ones_like(at))
+
+    def _add_co_firing(self, slots: Tensor) -> None:
+        for head in range(slots.shape[1]):
+            self.co_firing[head, head] += len(slots)
+            for other in range(head):
+                same = slots[:, head, :, None] == slots[:, other, None, :]
+                both = same.flatten(1).any(1).sum()
+                self.co_firing[head, other] += both
+                self.co_firing[other, head] += both
+
+
+def count_true(flags: Tensor) -> Tensor:
+    """How many of ``flags [token ...]`` are true, ``[...]`` int64; NumPy counts faster."""
+    if flags.device.type == "cpu":
+        return torch.from_numpy(flags.numpy().sum(0, dtype=np.int64))
+    return flags.sum(0)
+
+
+def _rank(scores: Tensor, key: Tensor) -> Tensor:
+    """The rank of ``key [row]`` among ``scores [row half_key]``, ties to the lowest: ``[row]``."""
+    own = scores.gather(1, key[:, None])
+    lower = torch.arange(scores.shape[1], device=key.device) < key[:, None]
+    return ((scores > own) | ((scores == own) & lower)).sum(1, dtype=torch.int32)
+
+
+def restore(state: object, tensors: Mapping[str, Tensor]) -> None:
+    """Put back the tensors that ``tensors_of`` gave."""
+    for name, mine in tensors_of(state).items():
+        mine.copy_(tensors[name])
