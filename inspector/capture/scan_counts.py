@@ -6,7 +6,6 @@ whatever the order and size of the batches, and on a GPU, where adding floats is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -51,31 +50,37 @@ class TableCounts:
         self.first_token = torch.full((slots,), -1, dtype=torch.int64, device=device)
 
     def add(
-        self, slots: Tensor, coefficients: Tensor, fresh: Tensor, document: Tensor, start: int
+        self,
+        slots: Tensor,
+        coefficients: Tensor,
+        *,
+        source: Tensor,
+        fresh: Tensor,
+        document: Tensor,
+        start: int,
     ) -> None:
         """Count the reads of a chunk.
 
         Args:
-            slots: ``[token source knn]`` int64.
-            coefficients: ``[token source knn]``.
+            slots: ``[token read]`` int64; a token's reads come in the order of their sources.
+            coefficients: ``[token read]``.
+            source: ``[read]`` int64.
             fresh: ``[token]`` bool, whether the prefix is seen for the first time.
             document: ``[token]`` int64, ascending.
             start: tokens before this chunk.
         """
-        sources, size = self.reads.shape
-        source = torch.arange(sources, device=slots.device)[:, None]
-        at = (slots + source * size).flatten()
+        at = (slots + source * self.reads.shape[1]).flatten()
         units = (coefficients.abs().double() / WEIGHT_UNIT).round().long()
         self.reads.view(-1).index_add_(0, at, torch.ones_like(at))
         self.weights.view(-1).index_add_(0, at, units.flatten())
-        first = fresh.long()[:, None, None].expand_as(slots)
+        first = fresh.long()[:, None].expand_as(slots)
         self.contexts.view(-1).index_add_(0, at, first.flatten())
         self._add_documents(slots, document, start)
 
     def _add_documents(self, slots: Tensor, document: Tensor, start: int) -> None:
         """Count each slot once in every document, and note where it was first read."""
         bits = max(len(slots) - 1, 1).bit_length()
-        token = torch.arange(len(slots), device=slots.device)[:, None, None]
+        token = torch.arange(len(slots), device=slots.device)[:, None]
         order = sort_last(((slots << bits) | token).flatten())  # by slot, then by token
         slot, token = order >> bits, order & ((1 << bits) - 1)
         own = document[token]
@@ -108,7 +113,6 @@ class SiteCounts:
         n, shape = info.half_keys, (info.heads, 2, info.half_keys)
         self._info = info
         self._nearest = min(info.knn, n)  # how many of a half can be among the reads
-        self.edges = torch.from_numpy(MARGIN_EDGES).to(device)
         self.half_hits = torch.zeros(shape, dtype=torch.int64, device=device)
         self.half_rank = torch.full(shape, n, dtype=torch.int32, device=device)  # n: not seen
         self.half_margin = torch.full(shape, -torch.inf, device=device)
@@ -120,10 +124,11 @@ class SiteCounts:
     def add(self, half_scores: Tensor, slots: Tensor) -> None:
         """Count lookups: ``half_scores [token head half half_key]``, ``slots [token head knn]``."""
         block = max(_BLOCK[half_scores.device.type] // half_scores[0].numel(), 1)
-        for part in half_scores.float().split(block):
+        for part in half_scores.split(block):
             ascending = sort_last(part)
             bound = ascending[..., -self._nearest, None]  # the k-th best of each half
-            self.half_margin = torch.maximum(self.half_margin, (part - bound).amax(0))
+            margin = (part - bound).amax(0).float()
+            torch.maximum(self.half_margin, margin, out=self.half_margin)
             self._add_hits(part, ascending)
             self._add_ranks(part, ascending)
             self._add_margins(ascending)
@@ -174,7 +179,8 @@ class SiteCounts:
         )
         sums = sort_last(top[..., 0, :][..., first] + top[..., 1, :][..., second])
         gap = (sums[..., -knn] - sums[..., -knn - 1]).contiguous()  # [token head]
-        bins = torch.bucketize(gap, self.edges, right=True)
+        edges = torch.from_numpy(MARGIN_EDGES).to(gap.device)
+        bins = torch.bucketize(gap, edges, right=True)
         head = torch.arange(len(self.margins), device=bins.device) * self.margins.shape[1]
         at = (bins + head).flatten()
         self.margins.view(-1).index_add_(0, at, torch.ones_like(at))
@@ -201,9 +207,3 @@ def _rank(scores: Tensor, key: Tensor) -> Tensor:
     own = scores.gather(1, key[:, None])
     lower = torch.arange(scores.shape[1], device=key.device) < key[:, None]
     return ((scores > own) | ((scores == own) & lower)).sum(1, dtype=torch.int32)
-
-
-def restore(state: object, tensors: Mapping[str, Tensor]) -> None:
-    """Put back the tensors that ``tensors_of`` gave."""
-    for name, mine in tensors_of(state).items():
-        mine.copy_(tensors[name])

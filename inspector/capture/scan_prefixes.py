@@ -24,7 +24,7 @@ def mix(numbers: np.ndarray) -> np.ndarray:
 
 def uniform(seed: int, *keys: np.ndarray) -> np.ndarray:
     """Numbers in (0, 1], float64, that depend on the seed and the broadcast ``keys`` alone."""
-    numbers = np.uint64(mix(np.array([seed], dtype=np.uint64))[0])
+    numbers = mix(np.array([seed % 2**64], dtype=np.uint64))
     for key in keys:
         numbers = mix(numbers + key.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
     return np.asarray(((numbers >> np.uint64(11)) + np.uint64(1)) * 2.0**-53)

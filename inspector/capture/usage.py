@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from inspector.families.base import SiteInfo
 
@@ -19,9 +20,11 @@ class SiteUsage:
     """Counts of one site. A *context* is a distinct prefix: equal prefixes are counted once.
 
     ``margin_counts`` bins the gap between each lookup's k-th and (k+1)-th best score by
-    ``MARGIN_EDGES``. ``co_firing[a b]`` is the number of tokens at which heads a and b read at
-    least one slot in common (its diagonal: all tokens). ``query_sample`` holds queries of tokens
-    drawn at random with the scan's seed.
+    ``MARGIN_EDGES``; lookups that read every slot have none. A half-key's rank and margin are its
+    best ever; of equal scores the lower half-key ranks first. ``co_firing[a b]`` is the number of
+    tokens at which heads a and b read at least one slot in common (its diagonal: all tokens).
+    ``query_sample`` holds queries of tokens drawn at random with the scan's seed, from all tokens
+    alike, and ``query_mean`` is their mean.
     """
 
     site: SiteInfo
@@ -68,8 +71,10 @@ class TableUsage:
 class SlotContexts:
     """Where slots were read, so that their contexts can be shown: per table.
 
-    ``kind`` 0 is one of the slot's strongest reads; 1 to 4 a read drawn at random from that
-    quarter of its weights. Sorted by slot, kind, descending weight.
+    ``kind`` 0 is one of the slot's four strongest reads by |coefficient|; 1 (weakest) to 4 one of
+    two reads drawn at random from that quarter of them. Contexts are distinct: a prefix that came
+    again isn't shown again. The quarters are those of a uniform random sample of 12 of the slot's
+    reads, so their bounds are estimates. Sorted by slot, kind, descending |coefficient|.
     """
 
     slot: np.ndarray  # [sample] int32
@@ -85,7 +90,9 @@ class Usage:
     """A scan: what was read over a corpus, and on how much evidence.
 
     ``token_ids [token]`` int32 are all tokens scanned, in order, and ``document_starts
-    [document]`` int64 where each document begins among them.
+    [document]`` int64 where each document begins among them. A document longer than the model's
+    positions was read in parts, each of which begins anew with the tokenizer's first token.
+    ``notes`` say what went wrong beside it, such as that it couldn't be cached.
     """
 
     fingerprint: str
@@ -100,8 +107,31 @@ class Usage:
     seed: int
     token_ids: np.ndarray
     document_starts: np.ndarray
+    notes: tuple[str, ...] = ()
 
     @property
     def reads(self) -> int:
         """Reads of all sites and heads."""
         return int(sum(site.reads.sum() for site in self.sites.values()))
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row for each slot that a head of a site read: its reads, their weight, contexts."""
+        frames = []
+        for name, usage in self.sites.items():
+            head, slot = usage.reads.nonzero()
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "table": usage.site.table,
+                        "site": name,
+                        "head": head,
+                        "slot": slot,
+                        "i": slot // usage.site.half_keys,
+                        "j": slot % usage.site.half_keys,
+                        "reads": usage.reads[head, slot],
+                        "weight": usage.weights[head, slot],
+                        "contexts": usage.contexts[head, slot],
+                    }
+                )
+            )
+        return pd.concat(frames, ignore_index=True)

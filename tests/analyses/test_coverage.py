@@ -10,11 +10,11 @@ from inspector.capture.usage import TableUsage, Usage
 from tests.analyses.planted_usage import counted_site, site_info, usage_of
 
 
-def scan(documents: np.ndarray, curve: list[list[int]], **fields: int) -> Usage:
+def scan(found: np.ndarray, curve: list[list[int]], **fields: int) -> Usage:
     """Four slots, read by a site of two heads and one of one head."""
     first = counted_site(site_info(1, heads=2), np.array([[3, 1, 0, 0], [4, 0, 0, 0]]))
     second = counted_site(site_info(3), np.array([[2, 2, 0, 0]]))
-    table = TableUsage(0, documents, np.array(curve, dtype=np.int64).reshape(-1, 2))
+    table = TableUsage(0, found, np.array(curve, dtype=np.int64).reshape(-1, 2))
     return usage_of([first, second], table, **fields)
 
 

@@ -17,7 +17,7 @@ export default function ({ data, parentElement, setStateValue }) {
     colors: gridColors(root),
     font: themeColor(root, "--st-font"),
     ramp: colorRamp(root),
-    backgroundStrength: 0.5,
+    backgroundStrength: data.totals ? 1 : 0.5,
   });
   keepInHand(grid);
   takeBackground(grid);
@@ -70,14 +70,16 @@ function gridColors(root) {
 }
 
 /* Reads with their half-keys, the heaviest first, so that lighter dots lie on top. */
-function describeReads({ reads, n }) {
+function describeReads({ reads, n, totals }) {
   const described = reads
     .map((read) => ({ ...read, i: Math.floor(read.slot / n), j: read.slot % n }))
     .sort((a, b) => Math.abs(b.weight) - Math.abs(a.weight));
   return {
     reads: described,
     largestWeight: Math.abs(described[0]?.weight ?? 0),
-    margins: { rows: stackedTotals(described, "i"), columns: stackedTotals(described, "j") },
+    margins: totals
+      ? { rows: wholeBars(totals.rows), columns: wholeBars(totals.columns) }
+      : { rows: stackedTotals(described, "i"), columns: stackedTotals(described, "j") },
   };
 }
 
@@ -99,6 +101,12 @@ function stackedTotals(reads, half) {
       return piece;
     });
   });
+}
+
+/* Bars of given totals, one for each half-key. */
+function wholeBars(totals) {
+  const largest = Math.max(1e-30, ...totals);
+  return totals.map((total, index) => ({ index, group: 0, from: 0, to: total / largest }));
 }
 
 function takeBackground(grid) {

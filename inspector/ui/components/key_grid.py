@@ -51,13 +51,14 @@ class GridRead:
     label: str
 
 
-def key_grid(
+def key_grid(  # noqa: PLR0913  each is one thing the grid can show
     reads: Sequence[GridRead],
     *,
     key: str,
     n: int,
     selected_slot: int | None = None,
     background: Background | None = None,
+    totals: tuple[Sequence[float], Sequence[float]] | None = None,
     group_names: Mapping[int, str] | None = None,
     height: int = 420,
     on_select: OnSelect | None = None,
@@ -68,6 +69,8 @@ def key_grid(
     hold the total |weight| of each half-key, stacked by group. `background` is one uint8 for each
     slot (`[i j]`, or n * n bytes), drawn faintly in the theme's sequential colours; it travels to
     the browser only when it changes. Where several keys share a pixel it shows their mean.
+    `totals` (of the n half-keys of set 1, and of set 2) take the place of the reads' weights in the
+    bars, and the background is then drawn in full: a heat map of usage.
 
     The wheel zooms, dragging moves, a double click or `0` shows everything; arrow keys move
     between reads, page keys go through them by weight, Enter selects. A click selects any key.
@@ -76,7 +79,7 @@ def key_grid(
     Raises ValueError for an n outside 1..4,096, slots outside the grid, weights that are not
     finite, or a background of another size.
     """
-    _check(reads, n, background)
+    _check(reads, n, background, totals)
     asked = index_within(selected_slot, n * n)
     subject = subject_of([str(n)])
     chosen = current_selection(key, asked, subject, n * n)
@@ -89,6 +92,7 @@ def key_grid(
                 "reads": [_packed(read) for read in reads],
                 "groups": _legend(reads, group_names or {}),
                 "background": _mount_background(key, background),
+                "totals": _plain_totals(totals),
                 "height": height,
                 "selected": chosen.value,
                 "subject": subject,
@@ -125,12 +129,27 @@ def _packed(read: GridRead) -> dict[str, object]:
     }
 
 
+def _plain_totals(
+    totals: tuple[Sequence[float], Sequence[float]] | None,
+) -> dict[str, list[float]] | None:
+    if totals is None:
+        return None
+    return {"rows": list(map(float, totals[0])), "columns": list(map(float, totals[1]))}
+
+
 def _legend(reads: Sequence[GridRead], names: Mapping[int, str]) -> list[dict[str, object]]:
     groups = sorted({read.group for read in reads} | set(names))
     return [{"group": int(group), "name": names.get(group, f"H{group}")} for group in groups]
 
 
-def _check(reads: Sequence[GridRead], n: int, background: Background | None) -> None:
+def _check(
+    reads: Sequence[GridRead],
+    n: int,
+    background: Background | None,
+    totals: tuple[Sequence[float], Sequence[float]] | None,
+) -> None:
+    if totals is not None and {len(part) for part in totals} != {n}:
+        raise ValueError(f"With n = {n} there are {n} totals for each set of half-keys.")
     if not 1 <= n <= _LARGEST_N:
         raise ValueError(f"A key grid shows 1 to {_LARGEST_N:,} half-keys a side, but n is {n:,}.")
     for read in reads:
