@@ -14,6 +14,7 @@ st.set_page_config(
 PAGES = {
     "checkpoint": st.Page("pages/checkpoint.py", title="Checkpoint", icon="🗂️", default=True),
     "trace": st.Page("pages/trace.py", title="Trace", icon="🔎"),
+    "usage": st.Page("pages/usage.py", title="Usage", icon="📊"),
 }
 page = st.navigation({"Inspect": list(PAGES.values())})
 frame.redirect(dict(PAGES))

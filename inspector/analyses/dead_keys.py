@@ -35,8 +35,8 @@ def dead_key_frame(diagnosis: Diagnosis, verdicts: Collection[Verdict] = NOT_ALI
     """One row for each value, half-key and address with one of ``verdicts``.
 
     ``rate_bound`` is the 95 % upper bound of its rate as a share of uniform use, ``expected`` the
-    hits it would have under uniform use; at most ``tokens_to_decide`` further tokens decide what
-    was not seen yet; ``slots_concerned`` addresses go with it: n for a half-key. ``best_rank``,
+    hits it would have under uniform use; about ``tokens_to_decide`` further tokens decide what was
+    not seen yet; ``slots_concerned`` addresses go with it: n for a half-key. ``best_rank``,
     ``margin``, ``norm_z`` and ``reach`` are those of half-keys (see ``HalfKeyFindings``).
     """
     blocks = [_rows(diagnosis, judged, judged.chosen(*verdicts)) for judged in diagnosis.verdicts]
@@ -155,9 +155,11 @@ def headline(usage: Usage, verdicts: Verdicts, table: int = 0) -> str:
     half_keys = [judged for judged in verdicts.half_keys.values() if judged.table == table]
     dead = sum(judged.count(Verdict.DEAD) for judged in half_keys)
     reads = sum(int(site.reads.sum()) for site in sites_of(usage, table).values())
+    unread = np.count_nonzero(values.hits[values.chosen(Verdict.DEAD)] == 0)
     missed = float(unread_share(usage, table, np.array(usage.tokens))) * len(values.hits)
     return (
-        f"{values.count(Verdict.DEAD):,} of {len(values.hits):,} values are dead, "
+        f"{values.count(Verdict.DEAD):,} of {len(values.hits):,} values are dead ({unread:,} of "
+        f"them never read), "
         f"{values.count(Verdict.NOT_SEEN_YET):,} not seen yet, {values.count(Verdict.RARE):,} rare "
         f"and {values.count(Verdict.ALIVE):,} alive, and {dead:,} of "
         f"{sum(len(judged.hits) for judged in half_keys):,} half-keys are dead, on the evidence of "

@@ -64,10 +64,10 @@ class Judged:
 
     ``hits`` and ``verdicts`` are ``[item]``: reads in distinct contexts, and ``Verdict`` codes.
     ``expected`` is how many hits each item would have under uniform use, and ``clump`` how many
-    reads count as one. After at most ``tokens_to_decide`` further tokens like those scanned an
-    item that still has no hit is dead. After ``tokens_to_suffice`` an item read at a hundredth of
-    uniform use will be found dead in 95 % of cases. Both hold however the other items fare, and
-    are 0 where it's so already.
+    reads count as one. About ``tokens_to_decide`` further tokens like those scanned decide all
+    that has no hit so far: by then it's read, or dead. ``tokens_at_most`` make an item without a
+    hit dead however the others fare. After ``tokens_to_suffice`` an item read at a hundredth of
+    uniform use will be found dead in 95 % of cases. Each is 0 where that is so already.
     """
 
     level: Level
@@ -81,6 +81,7 @@ class Judged:
     expected: float
     clump: float
     tokens_to_decide: int
+    tokens_at_most: int
     tokens_to_suffice: int
 
     def chosen(self, *verdicts: Verdict) -> np.ndarray:
@@ -139,6 +140,7 @@ class Verdicts:
                 "expected": judged.expected,
                 "clump": judged.clump,
                 "tokens_to_decide": judged.tokens_to_decide,
+                "tokens_at_most": judged.tokens_at_most,
                 "tokens_to_suffice": judged.tokens_to_suffice,
             }
             for judged in self
@@ -215,6 +217,8 @@ def _judged(
         missing = max(0.0, dead_hits * clump / (DEAD_BELOW * rate) - contexts)
         return math.ceil(missing * max(usage.tokens, 1) / max(contexts, 1))
 
+    verdicts = judge(hits, contexts * rate, clump)
+    unseen = bool((verdicts == Verdict.NOT_SEEN_YET).any())
     return Judged(
         level=level,
         table=table,
@@ -222,13 +226,25 @@ def _judged(
         head=head,
         half=half,
         hits=hits,
-        verdicts=judge(hits, contexts * rate, clump),
+        verdicts=verdicts,
         contexts=contexts,
         expected=contexts * rate,
         clump=clump,
-        tokens_to_decide=tokens_until(math.log(items / CHANCE)),  # exp(-hits) = CHANCE / items
+        # No hits pass the test with exp(-hits) = CHANCE * (share of items that have none).
+        tokens_to_decide=tokens_until(math.log(items / CHANCE / _never_read(hits))) * unseen,
+        tokens_at_most=tokens_until(math.log(items / CHANCE)),
         tokens_to_suffice=tokens_until(sufficient_hits(items)),
     )
+
+
+def _never_read(hits: np.ndarray) -> float:
+    """How many items would stay unread for long: those unread less Chao1's of those yet to come.
+
+    Chao 1984: f1^2 / (2 f2) more will be read, of f1 items read once and f2 twice. At least 1.
+    """
+    none, once, twice = (int(np.count_nonzero(hits == count)) for count in (0, 1, 2))
+    coming = once**2 / (2 * twice) if twice else once * (once - 1) / 2
+    return max(none - coming, 1.0)
 
 
 def sufficient_hits(items: int) -> float:

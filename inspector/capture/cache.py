@@ -1,4 +1,4 @@
-"""The folder where results of long work are kept, and writing to it so that nothing is half done."""
+"""The folder where results of long work are kept, and writing so that nothing is half done."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from inspector.errors import CacheError
 
 def cache_folder() -> Path:
     """Where results are kept; the environment variable ``INSPECTOR_CACHE`` overrides it."""
-    return Path(os.environ.get("INSPECTOR_CACHE") or platformdirs.user_cache_dir("memory-inspector"))
+    folder = os.environ.get("INSPECTOR_CACHE") or platformdirs.user_cache_dir("memory-inspector")
+    return Path(folder)
 
 
 def cache_key(parameters: Mapping[str, Any]) -> str:

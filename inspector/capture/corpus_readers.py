@@ -6,6 +6,7 @@ Where a row cannot be read they raise a CorpusError that names file and row.
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -194,7 +195,10 @@ def read_csv(file: Path, column: str, longest: int) -> Iterator[Piece]:
     csv.field_size_limit(LONGEST_ROW)  # of the process; by default 128 KB
     size = max(file.stat().st_size, 1)
     row = 0
-    with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as opened:
+    with (
+        file.open("rb") as raw,
+        io.TextIOWrapper(raw, "utf-8-sig", errors="surrogateescape", newline="") as opened,
+    ):
         rows = csv.reader(opened)
         try:
             header = next(rows, [])
@@ -204,7 +208,7 @@ def read_csv(file: Path, column: str, longest: int) -> Iterator[Piece]:
                 if cells:
                     text = _cell(cells, header, column, file, row)
                     for part, first in split(text, longest):
-                        yield Piece(part, first, opened.buffer.tell() / size)
+                        yield Piece(part, first, raw.tell() / size)
         except csv.Error as problem:
             raise CorpusError(
                 f"{file} row {row + 1}: this is no CSV that can be read ({problem}).", file, row + 1

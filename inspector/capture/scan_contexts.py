@@ -20,6 +20,7 @@ from inspector.capture.usage import SlotContexts
 STRONGEST: Final = 4  # reads kept of every slot
 DRAWN: Final = 12  # reads kept of every slot, a uniform sample of all
 SHOWN: Final = 2  # of each quarter of those
+_FIRST: Final = 1024  # tokens whose reads are taken in first
 _AT_ONCE: Final = 2**16  # slots whose contexts are put in order together
 
 
@@ -107,6 +108,15 @@ class ReadContexts:
             source: ``[read]`` int64, ascending.
             tokens: ``[token]`` int64, their numbers in the scan, ascending.
         """
+        start = 0
+        while start < len(tokens):
+            # Never more than came before: what is kept by then turns most of the next away.
+            size = max(int(tokens[start]), _FIRST)
+            part = slice(start, start + size)
+            self._add(slots[part], coefficients[part], source, tokens[part])
+            start += size
+
+    def _add(self, slots: Tensor, coefficients: Tensor, source: Tensor, tokens: Tensor) -> None:
         read = (tokens[:, None] * self._sources + source).flatten()
         number = np.arange(self._sources), tokens.cpu().numpy()[:, None]
         draw = torch.from_numpy((1 / uniform(self._seed, *number)).astype(np.float32))

@@ -100,7 +100,7 @@ class TableCounts:
     def coverage(self, tokens: int) -> np.ndarray:
         """Tokens scanned and distinct slots read by then, ``[point 2]`` int64."""
         first = self.first_token[self.first_token >= 0].cpu().numpy()
-        points = np.unique(np.geomspace(1, max(tokens, 1), _COVERAGE_POINTS).round())
+        points = np.unique(np.geomspace(1, max(tokens, 1), _COVERAGE_POINTS).round())[:tokens]
         read = np.searchsorted(np.sort(first), points)  # read before the point is read by it
         return np.stack([points, read], axis=-1).astype(np.int64)
 
@@ -126,47 +126,50 @@ class SiteCounts:
         block = max(_BLOCK[half_scores.device.type] // half_scores[0].numel(), 1)
         for part in half_scores.split(block):
             ascending = sort_last(part)
-            bound = ascending[..., -self._nearest, None]  # the k-th best of each half
-            margin = (part - bound).amax(0).float()
-            torch.maximum(self.half_margin, margin, out=self.half_margin)
-            self._add_hits(part, ascending)
+            margin = part - ascending[..., -self._nearest, None]  # to the k-th best of each half
+            best = margin.amax(0).float()
+            torch.maximum(self.half_margin, best, out=self.half_margin)
+            self._add_hits(part, ascending, margin >= 0)
             self._add_ranks(part, ascending)
             self._add_margins(ascending)
         for part in slots.split(block):
             self._add_co_firing(part)
 
-    def _add_hits(self, scores: Tensor, ascending: Tensor) -> None:
-        k = self._nearest
-        hit = scores >= ascending[..., -k, None]
-        if k < scores.shape[-1]:
+    def _add_hits(self, scores: Tensor, ascending: Tensor, hit: Tensor) -> None:
+        """Count the best k of each half, and note their ranks."""
+        k, n = self._nearest, scores.shape[-1]
+        if k < n:
             tied = ascending[..., -k - 1] == ascending[..., -k]
             if tied.any():  # then the lookup prefers the lowest half-keys
                 rows = scores[tied]
                 hit[tied] = torch.zeros_like(rows, dtype=torch.bool).scatter_(
                     -1, top_k(rows, k), True
                 )
-        self.half_hits += count_true(hit)
+        at = true_places(hit).view(-1, k)  # k of every row of scores, in ascending order
+        rank = _ranks_within(scores.reshape(-1)[at], ascending[..., -k:].reshape(-1, k))
+        key = (at % self.half_hits.numel()).flatten()
+        self.half_hits.view(-1).index_add_(0, key, torch.ones_like(key))
+        self.half_rank.view(-1).scatter_reduce_(0, key, rank.flatten().int(), "amin")
 
     def _add_ranks(self, scores: Tensor, ascending: Tensor) -> None:
-        """Lower ``half_rank`` where a half-key stood better than ever before."""
+        """Lower ``half_rank`` of those never among the best k that stood better than before."""
         n = scores.shape[-1]
-        if (self.half_rank == n).any():  # the first tokens: rank them all, to start from
-            order = scores[:64].argsort(dim=-1, descending=True, stable=True)
-            rank = torch.empty_like(order).scatter_(
-                -1, order, torch.arange(n, device=order.device).expand_as(order)
-            )
+        best = self.half_rank.view(-1)
+        if (best == n).any():  # the first tokens: rank them all, to start from
+            rank = _ranks_within(scores[:64], scores[:64].sort(-1).values)
             torch.minimum(self.half_rank, rank.amin(0).int(), out=self.half_rank)
-        for head, half in np.ndindex(*self.half_rank.shape[:2]):
-            best = self.half_rank[head, half]
-            keys = best.nonzero().flatten()  # that were never first
-            own = scores[:, head, half]  # [token half_key]
-            # To rank better it must reach the score that now stands one rank above it.
-            above = ascending[:, head, half].index_select(1, n - best[keys].long())
-            token, place = (own.index_select(1, keys) >= above).nonzero(as_tuple=True)
-            for some, at in zip(token.split(2**22 // n), place.split(2**22 // n), strict=True):
-                key = keys[at]
-                rank = _rank(own[some], key)
-                best.scatter_reduce_(0, key, rank, "amin")
+        keys = (best >= self._nearest).nonzero().flatten()
+        if not len(keys):
+            return
+        # To rank better it must reach the score that now stands one rank above it.
+        above = keys - keys % n + n - best[keys]
+        own = scores.flatten(1).index_select(1, keys)
+        better = own >= ascending.flatten(1).index_select(1, above)
+        token, place = better.nonzero(as_tuple=True)
+        for some, at in zip(token.split(2**22 // n), place.split(2**22 // n), strict=True):
+            key = keys[at]
+            rank = _rank(scores.flatten(1, 2)[some, key // n], key % n)
+            best.scatter_reduce_(0, key, rank, "amin")
 
     def _add_margins(self, ascending: Tensor) -> None:
         n, knn = ascending.shape[-1], self._info.knn
@@ -195,11 +198,23 @@ class SiteCounts:
                 self.co_firing[other, head] += both
 
 
-def count_true(flags: Tensor) -> Tensor:
-    """How many of ``flags [token ...]`` are true, ``[...]`` int64; NumPy counts faster."""
+def true_places(flags: Tensor) -> Tensor:
+    """Where ``flags`` are true, by their number: ``[place]`` int64; NumPy is the faster again."""
     if flags.device.type == "cpu":
-        return torch.from_numpy(flags.numpy().sum(0, dtype=np.int64))
-    return flags.sum(0)
+        return torch.from_numpy(np.flatnonzero(flags.numpy()))
+    return flags.flatten().nonzero().flatten()
+
+
+def _ranks_within(rows: Tensor, ascending: Tensor) -> Tensor:
+    """The rank of every score among those of its row, the largest first: ``[... score]`` int64."""
+    if (ascending[..., 1:] == ascending[..., :-1]).any():  # equal ones in the order they have
+        order = rows.argsort(dim=-1, descending=True, stable=True)
+        place = torch.arange(rows.shape[-1], device=rows.device).expand_as(order)
+        return torch.empty_like(order).scatter_(-1, order, place)
+    rank = torch.zeros_like(rows, dtype=torch.int64)
+    for score in ascending.unbind(-1):
+        rank += score[..., None] > rows
+    return rank
 
 
 def _rank(scores: Tensor, key: Tensor) -> Tensor:

@@ -43,7 +43,9 @@ class _Layout:
 
 
 def _layout(sites: Mapping[str, SiteInfo], device: torch.device) -> _Layout:
-    places, source, sources = {}, [], []
+    places: dict[str, slice] = {}
+    source: list[int] = []
+    sources: list[tuple[str, int]] = []
     for name, info in sites.items():
         places[name] = slice(len(source), len(source) + info.heads * info.knn)
         for head in range(info.heads):
@@ -180,7 +182,7 @@ class Recorder:
             half_margin=own["half_margin"],
             margin_counts=own["margins"],
             co_firing=own["co_firing"],
-            query_mean=sample.mean(0, dtype=np.float64).astype(np.float32),
+            query_mean=(sample.sum(0, dtype=np.float64) / max(len(sample), 1)).astype(np.float32),
             query_sample=sample,
         )
 

@@ -42,18 +42,17 @@ class ScanStore:
         self._folder = folder
         self._parameters = parameters
         self.notes: list[str] = []
+        self.done: Usage | None = None
         self.tokens: Log
         self.documents: Log
 
-    def finished(self) -> Usage | None:
-        """The result, if the scan was done before."""
+    def look(self) -> bool:
+        """Whether the scan was done before; then ``done`` is its result."""
         if self._folder is None or not (self._folder / USAGE).is_file():
-            return None
-        try:
-            return read_usage(self._folder)
-        except CacheError as problem:
-            self.notes.append(f"{problem} It was scanned anew.")
-            return None
+            return False
+        with suppress(CacheError):  # a broken result is none
+            self.done = read_usage(self._folder)
+        return self.done is not None
 
     def open(self) -> State | None:
         """Where to go on, if the scan was begun before; logs are open afterwards."""
@@ -79,35 +78,36 @@ class ScanStore:
         except OSError as problem:
             if numbers is not None or self._folder is None:
                 raise
-            self._give_up(f"{self._folder} cannot be written: {problem.strerror}.")
+            self.give_up(f"{self._folder} cannot be written: {problem.strerror}.")
             self._open_logs(None)
 
     def save(self, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> None:
         """Keep how far the scan got."""
         if broken := self.tokens.broken or self.documents.broken:
-            self._give_up(f"The scanned tokens cannot be written: {broken}.")
+            self.give_up(f"The scanned tokens cannot be written: {broken}.")
         if self._folder is None:
             return
         try:
             save_arrays(self._folder / _STATE, arrays, numbers)
         except CacheError as problem:
-            self._give_up(str(problem))
+            self.give_up(str(problem))
 
     def finish(self, usage: Usage) -> None:
         """Keep the result."""
         if broken := self.tokens.broken or self.documents.broken:
-            self._give_up(f"The scanned tokens cannot be written: {broken}.")
+            self.give_up(f"The scanned tokens cannot be written: {broken}.")
         if self._folder is None:
             return
         try:
             write_counts(self._folder, usage, self._parameters)
         except CacheError as problem:
-            self._give_up(str(problem))
+            self.give_up(str(problem))
             return
         with suppress(OSError):
             (self._folder / _STATE).unlink(missing_ok=True)
 
-    def _give_up(self, reason: str) -> None:
+    def give_up(self, reason: str) -> None:
+        """Keep nothing from now on."""
         if self._folder is not None:
             self.notes.append(f"{reason} The scan was not cached.")
         self._folder = None
@@ -128,17 +128,18 @@ def open_store(parameters: Mapping[str, Any] | None) -> Iterator[ScanStore]:
         yield ScanStore(None, {})
         return
     folder = cache_folder() / "scans" / cache_key(parameters)
+    store = ScanStore(folder, parameters)
+    if store.look():
+        yield store
+        return
     lock = filelock.FileLock(folder / "lock")
-    note = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        note = "The same scan is running elsewhere, so this one was not cached."
+        store.give_up("The same scan is running elsewhere.")
     except OSError as problem:
-        note = f"{folder} cannot be written: {problem.strerror}. The scan was not cached."
-    store = ScanStore(None if note else folder, parameters)
-    store.notes += [note] if note else []
+        store.give_up(f"{folder} cannot be written: {problem.strerror}.")
     try:
         yield store
     finally:

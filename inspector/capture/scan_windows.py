@@ -89,7 +89,9 @@ class Batch:
 
 
 def read_windows(
-    model: MemoryModel, corpus: Corpus, start: Cursor = Cursor()  # noqa: B008  a constant
+    model: MemoryModel,
+    corpus: Corpus,
+    start: Cursor = Cursor(),  # noqa: B008  a constant
 ) -> Iterator[Window]:
     """The windows of ``corpus`` from ``start`` on.
 

@@ -207,17 +207,21 @@ def trace(
 def _assemble(model: MemoryModel, ids: Tensor, scores: Tensor, recording: Recording) -> Trace:
     assert recording.embedding is not None
     assert recording.residual is not None
-    best = scores.float().softmax(-1).topk(min(5, scores.shape[-1]), dim=-1)
+    exact = scores.float()
+    best = exact.topk(min(5, scores.shape[-1]), dim=-1)
+    chances = (best.values - exact.logsumexp(-1, keepdim=True)).exp()
+    used = {*ids.flatten().tolist(), *best.indices.flatten().tolist()}
+    texts = {token: model.token_text(token) for token in used}
     top = tuple(
         tuple(
-            tuple((model.token_text(t), p) for t, p in zip(tokens, chances, strict=True))
-            for tokens, chances in zip(row_tokens, row_chances, strict=True)
+            tuple((texts[token], chance) for token, chance in zip(tokens, row, strict=True))
+            for tokens, row in zip(row_tokens, row_chances, strict=True)
         )
-        for row_tokens, row_chances in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        for row_tokens, row_chances in zip(best.indices.tolist(), chances.tolist(), strict=True)
     )
     return Trace(
         ids=ids,
-        texts=tuple(tuple(model.token_text(t) for t in row) for row in ids.tolist()),
+        texts=tuple(tuple(texts[token] for token in row) for row in ids.tolist()),
         logits=scores,
         reads=recording.reads,
         inputs=recording.inputs,

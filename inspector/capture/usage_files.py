@@ -23,9 +23,10 @@ USAGE: Final = "usage.npz"
 TOKENS: Final = "tokens.int32"
 DOCUMENTS: Final = "documents.int64"
 _ABOUT = "about"  # the entry that holds everything but arrays, as JSON
-_PLAIN: Final = (
-    "fingerprint corpus tokens distinct_contexts documents complete seed notes".split()
-)  # fields of Usage
+_PLAIN: Final = (  # fields of Usage
+    *("fingerprint", "corpus", "tokens", "distinct_contexts"),
+    *("documents", "complete", "seed", "notes"),
+)
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
@@ -104,24 +105,25 @@ def read_usage(folder: Path) -> Usage:
         CacheError: there is none, or it is broken.
     """
     arrays, about = load_arrays(folder / USAGE)
+
+    def fields(record: str) -> dict[str, Any]:
+        mine = f"{record}."
+        return {n.removeprefix(mine): array for n, array in arrays.items() if n.startswith(mine)}
+
     try:
         return Usage(
             **{name: about[name] for name in _PLAIN} | {"notes": tuple(about["notes"])},
             sites={
-                name: SiteUsage(site=SiteInfo(**info), **_fields(arrays, f"site.{name}."))
+                name: SiteUsage(site=SiteInfo(**info), **fields(f"site.{name}"))
                 for name, info in about["sites"].items()
             },
-            tables={t: TableUsage(t, **_fields(arrays, f"table.{t}.")) for t in about["tables"]},
-            contexts={t: SlotContexts(**_fields(arrays, f"contexts.{t}.")) for t in about["tables"]},
+            tables={t: TableUsage(t, **fields(f"table.{t}")) for t in about["tables"]},
+            contexts={t: SlotContexts(**fields(f"contexts.{t}")) for t in about["tables"]},
             token_ids=_mapped(folder / TOKENS, np.dtype(np.int32), about["tokens"]),
             document_starts=_mapped(folder / DOCUMENTS, np.dtype(np.int64), about["documents"]),
         )
     except (KeyError, TypeError, ValueError, OSError) as problem:
         raise CacheError(f"The usage in {folder} is broken ({problem}). Delete it.") from None
-
-
-def _fields(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    return {n.removeprefix(prefix): array for n, array in arrays.items() if n.startswith(prefix)}
 
 
 def _mapped(file: Path, dtype: np.dtype[Any], count: int) -> np.ndarray:

@@ -65,7 +65,9 @@ def lorenz_figure(curves: Mapping[By, Lorenz]) -> go.Figure:
             hovertemplate="the least read %{x:.1%} take %{y:.2%}<extra></extra>",
         )
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", name="uniform use", line=_FLAT)
-    figure.update_xaxes(title="share of slots, least read first", tickformat=".0%", range=[0, 1])
+    figure.update_xaxes(
+        title="share of slots, least read first", tickformat=".0%", range=[0, 1.005]
+    )
     figure.update_yaxes(title="share of all reads", tickformat=".0%", range=[0, 1.005])
     return _finished(figure)
 
@@ -157,6 +159,8 @@ def _place(row: Mapping[Any, Any]) -> str:
 def half_key_figure(reads: np.ndarray) -> go.Figure:
     """How often each half-key of one head takes part in reads, as a multiple of uniform use.
 
+    Bars stand on uniform use: upwards where a half-key takes part more often, downwards where less.
+
     Args:
         reads: ``[half half_key]``, from ``half_key_reads``.
     """
@@ -164,17 +168,19 @@ def half_key_figure(reads: np.ndarray) -> go.Figure:
         rows=2, shared_xaxes=True, vertical_spacing=0.16, subplot_titles=("Set 1", "Set 2")
     )
     for half in (0, 1):
-        total = float(reads[half].sum()) or 1.0
+        times = reads[half] / (float(reads[half].sum()) or 1.0) * reads.shape[1]
         figure.add_bar(
             x=np.arange(reads.shape[1]),
-            y=reads[half] / total * reads.shape[1],
+            y=times - 1,
+            base=1,
+            customdata=times,
             marker={"color": COUNTED, "line": {"width": 0}},
-            hovertemplate="half-key %{x}: %{y:.3~g} × uniform<extra></extra>",
+            hovertemplate="half-key %{x}: %{customdata:.3~g} × uniform<extra></extra>",
             row=half + 1,
             col=1,
         )
         figure.add_hline(y=1, line=_FLAT, row=half + 1, col=1)
-    figure.update_yaxes(title="× uniform")
+    figure.update_yaxes(title="× uniform", rangemode="tozero")
     figure.update_xaxes(title="half-key", row=2, col=1)
     figure.update_layout(bargap=0)
     return _finished(figure, height=380, legend=False, top=28)
@@ -185,6 +191,12 @@ def _finished(figure: go.Figure, height: int = 340, legend: bool = True, top: in
         height=height,
         margin={"l": 4, "r": 8, "t": top, "b": 36},
         showlegend=legend,
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.01, "x": 0},
+        legend={
+            "orientation": "h",
+            "yanchor": "bottom",
+            "y": 1.01,
+            "x": 0,
+            "traceorder": "normal",  # a filled band would reverse it
+        },
     )
     return figure

@@ -89,6 +89,7 @@ def _opened(path: str, device: str, stamp: float) -> Opened:
     found = Opened(
         model, check, costs, mean_gates(model), time.perf_counter() - start, (path, device)
     )
+    gc.unfreeze()  # a model that the cache dropped is in a cycle with its hooks
     gc.collect()
     gc.freeze()  # what was loaded stays: it need not be searched for garbage after every run
     return found

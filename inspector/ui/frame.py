@@ -33,9 +33,13 @@ def redirect(pages: dict[str, object]) -> None:
         st.switch_page(page, query_params=wanted)  # type: ignore[arg-type]
 
 
+_NARROWER_EDGES = "<style>.stMainBlockContainer{padding-left:3rem;padding-right:3rem}</style>"
+
+
 def sidebar() -> None:
     """The checkpoint and device pickers."""
     cache.warm_up()
+    st.html(_NARROWER_EDGES)  # wide tables need the room at 1280 pixels
     with st.sidebar:
         _checkpoint_picker()
         _device_picker()

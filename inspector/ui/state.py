@@ -19,6 +19,9 @@ SLOT = "slot"
 TOKEN = "token"  # whose logit is explained
 AGAINST = "against"  # the token it is contrasted with, or "mean"
 MEASURE = "measure"
+CORPUS = "corpus"
+COLUMN = "column"
+TOKENS = "tokens"  # of a scan, at most
 PAGE = "page"  # only while a first deep link is redirected through the frame
 
 _REMEMBERED = "url"

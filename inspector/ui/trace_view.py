@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from inspector.capture.trace import Trace
 
 PROBABILITY, ENTROPY, WEIGHT = "probability", "entropy", "weight on slot"
+_LISTED = 12  # predictions shown
 MEAN = -1  # see ``direct_effect.MEAN``, which isn't imported before a model is open
 _MEASURES = {
     PROBABILITY: "Probability of this token given the text before it",
@@ -176,7 +177,10 @@ def headline(view: View) -> None:
 def predictions(view: View) -> None:
     """The most probable next tokens."""
     st.subheader("Predicted next", anchor=False, help="The most probable tokens after this one.")
-    prediction_bars(view.trace.top[0][view.pos], key="predictions")
+    chances = view.trace.logits[0, view.pos].float().softmax(-1)
+    best = chances.topk(min(_LISTED, len(chances)))
+    texts = [view.opened.model.token_text(token) for token in best.indices.tolist()]
+    prediction_bars(list(zip(texts, best.values.tolist(), strict=True)), key="predictions")
     _token_figures(view)
 
 

@@ -1,4 +1,4 @@
-"""Planted truth: with enough evidence every verdict and cause is right, with less none is made up."""
+"""Planted truth: on enough evidence all verdicts and causes are right, on less none is made up."""
 
 from __future__ import annotations
 

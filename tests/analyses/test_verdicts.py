@@ -187,15 +187,31 @@ def test_the_bound_of_a_rate_is_three_over_the_expected_reads() -> None:
 
 
 @pytest.mark.parametrize("clump", [1, 4])
-def test_as_many_more_tokens_as_it_says_decide(clump: int) -> None:
+def test_at_most_as_many_more_tokens_as_it_says_decide(clump: int) -> None:
     stream, random = Stream(0.0, clump=clump, repeats=3), np.random.default_rng(0)
     judged = judge_usage(stream.scan(20, random)).addresses["L1", 0]
     assert judged.count(Verdict.NOT_SEEN_YET)
-    contexts = judged.contexts + judged.tokens_to_decide / 3
+    contexts = judged.contexts + judged.tokens_at_most / 3
     hits = np.full(N, 10**6)
     hits[0] = 0  # no other is dead: the hardest case
     assert judge(hits, contexts * KNN / N * 1.001, judged.clump)[0] == Verdict.DEAD
     assert judge(hits, contexts * KNN / N * 0.99, judged.clump)[0] == Verdict.NOT_SEEN_YET
+
+
+@pytest.mark.parametrize("dead", [0.9, 0.2, 0.01])
+@pytest.mark.parametrize("scanned", [5, 20])
+def test_about_as_many_more_tokens_as_it_says_decide(dead: float, scanned: int) -> None:
+    random = np.random.default_rng(0)
+    rates = random.lognormal(0, 1, N) * (np.arange(N) >= dead * N)
+    hits, expected = random.poisson(rates * scanned), float(scanned)
+    site = counted_site(site_info(half_keys=HALF_KEYS, knn=KNN), hits[None])
+    contexts = scanned * N // KNN
+    table = TableUsage(0, hits.astype(np.int32), np.zeros((0, 2), dtype=np.int64))
+    usage = usage_of([site], table, tokens=contexts, distinct_contexts=contexts, documents=10**9)
+    said = judge_usage(usage).addresses["L1", 0].tokens_to_decide / contexts * scanned
+    while (judge(hits, expected) == Verdict.NOT_SEEN_YET).any():
+        hits, expected = hits + random.poisson(rates / 2), expected + 0.5
+    assert 0.6 <= (scanned + said) / expected <= 1.1
 
 
 @pytest.mark.parametrize("items", [16, 2500, 65_536])

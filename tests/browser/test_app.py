@@ -43,6 +43,7 @@ def checkpoint(tiny_checkpoint: Callable[..., Path]) -> Path:
 
 @pytest.fixture(scope="module")
 def browser(chromium: Path) -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         yield browser
@@ -80,7 +81,7 @@ class Visitor:
     def settle(self) -> None:
         """Wait until the page shows a view, and nothing is running."""
         self.page.locator(HEADLINE).wait_for()
-        expect(self.page.get_by_test_id("stStatusWidget")).to_have_count(0, timeout=PATIENCE)
+        self.page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
 
     def close(self, address: str) -> None:
         self.context.close()
@@ -126,7 +127,7 @@ def selected(page: Page, index: int) -> None:
 
 
 def says(page: Page, text: str | re.Pattern[str]) -> None:
-    expect(page.locator(HEADLINE)).to_contain_text(text, timeout=PATIENCE)
+    expect(page.locator(HEADLINE)).to_contain_text(text)
 
 
 # --- a new user ---------------------------------------------------------------------------------
@@ -152,7 +153,8 @@ def test_a_new_user_sees_a_real_model_recall_a_real_fact(visitor: Visitor, addre
 def test_an_example_fact_is_one_click_away(visitor: Visitor, address: str) -> None:
     page = visitor.open(f"{address}/trace")
     page.get_by_role("button", name="currency").click()
-    expect(page.get_by_role("textbox", name="Text")).to_have_value("The currency of Japan is the")
+    box = page.get_by_role("textbox", name="Text")
+    expect(box).to_have_value(re.compile("Japan"))
     says(page, "·Yen")
 
 
@@ -187,7 +189,7 @@ def test_a_read_is_clicked_and_its_slot_is_shown(
     read = row.locator(".address-text").text_content()
     row.locator("td").nth(2).click()
     page.wait_for_url(re.compile("slot="))
-    expect(page.get_by_test_id("stCode")).to_contain_text(str(read), timeout=PATIENCE)
+    expect(page.get_by_test_id("stCode")).to_contain_text(str(read))
     i, j = map(int, re.findall(r"\d+", str(read))[-2:])
     assert entries_of(page.url)["slot"] == str(8 * i + j)
     assert entries_of(page.url)["site"] == "L2"
@@ -235,7 +237,7 @@ def test_the_first_link_a_fresh_server_sees_shows_its_view(
         page = visitor.open(link(address, "trace", **entries))
         expect(page.get_by_role("heading", name="Trace", exact=True)).to_be_visible()
         selected(page, 2)
-        expect(page.get_by_test_id("stCode")).to_contain_text("(1,5)", timeout=PATIENCE)
+        expect(page.get_by_test_id("stCode")).to_contain_text("(1,5)")
         expect(page.locator("tbody tr").first).to_contain_text("L0·H0")
         expect(page.get_by_role("textbox", name="Text")).to_have_value(TEXT)
         sidebar = page.get_by_test_id("stSidebar")

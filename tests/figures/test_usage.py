@@ -85,6 +85,8 @@ def test_places_stand_side_by_side(of: Of) -> None:
 def test_half_keys_are_drawn_as_multiples_of_uniform_use() -> None:
     figure = half_key_figure(half_key_reads(COUNTS, 2))
     first, second = figure.data
-    assert list(first.y) == pytest.approx([0.2, 1.8])
-    assert list(second.y) == pytest.approx([1.4, 0.6])
-    assert list(half_key_figure(np.zeros((2, 3))).data[0].y) == [0, 0, 0]
+    assert (first.base, second.base) == (1, 1)
+    assert list(first.y) == pytest.approx([-0.8, 0.8])
+    assert list(first.customdata) == pytest.approx([0.2, 1.8])
+    assert list(second.customdata) == pytest.approx([1.4, 0.6])
+    assert list(half_key_figure(np.zeros((2, 3))).data[0].customdata) == [0, 0, 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -104,6 +105,17 @@ def test_a_slot_is_decoded_as_the_library_does(
     narrow = cache.opened(str(tiny_checkpoint(memory_d_value=24)), "cpu")
     with pytest.raises(SlotError):
         cache.decoded_slot(narrow, 7, "L0", "raw")
+
+
+def test_a_checkpoint_that_is_no_longer_used_is_forgotten(tiny_checkpoint: Written) -> None:
+    """Four are kept; what a fifth replaced is gone when a sixth is opened."""
+    model = cache.opened(str(tiny_checkpoint(seed=10)), "cpu").model
+    layer, table = weakref.ref(model.sites["L0"].module), weakref.ref(model.tables[0])
+    del model
+    for seed in range(11, 16):
+        cache.opened(str(tiny_checkpoint(seed=seed)), "cpu")
+    assert layer() is None
+    assert table() is None
 
 
 def test_users_at_the_same_moment_get_the_same(tiny_checkpoint: Written) -> None:
