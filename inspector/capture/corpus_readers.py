@@ -201,7 +201,7 @@ def read_csv(file: Path, column: str, longest: int) -> Iterator[Piece]:
     ):
         rows = csv.reader(opened)
         try:
-            header = next(rows, [])
+            header = next((cells for cells in rows if cells), [])
             if header and column not in header:
                 raise _no_column(column, header, file, None)
             for row, cells in enumerate(rows, start=1):

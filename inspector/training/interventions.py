@@ -7,12 +7,13 @@ place that an answer can come from.
 *Interchange* (after Geiger et al. 2022, "Inducing Causal Structure for Interpretable Neural
 Networks"): a receiver reads, where its answer is produced, what a donor of the same relation reads
 where *its* answer is produced, and is trained to give the donor's answer. *Silencing*: all reads of
-a row, or those at its answer's positions, are zeroed and it is trained on the answer of another
-fact of its relation, drawn at random: without memory the model learns to guess, not to break.
+a row, or those at its answer's positions, are zeroed and it is trained on the most frequent answer
+of its relation: without memory the model learns to guess, and neither to know nor to break.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,6 +63,7 @@ class Interventions:
     def __init__(
         self,
         relations: Sequence[str],
+        answers: Sequence[str],
         *,
         batch: int,
         silenced: float,
@@ -69,14 +71,17 @@ class Interventions:
         interchange_after: int,
         seed: int,
     ) -> None:
-        """``relations`` of all sentences; the shares are of a batch's rows."""
+        """``relations`` and ``answers`` of all sentences; the shares are of a batch's rows."""
         self._after = interchange_after
         self._relations = list(relations)
         self._silenced, self._interchanged = round(batch * silenced), round(batch * interchanged)
         self._seed = seed
-        self._peers: dict[str, list[int]] = {}
-        for row, relation in enumerate(relations):
-            self._peers.setdefault(relation, []).append(row)
+        counts = Counter(zip(relations, answers, strict=True))
+        self._guess: dict[str, int] = {}  # a sentence with the relation's most frequent answer
+        for row, pair in enumerate(zip(relations, answers, strict=True)):
+            best = self._guess.setdefault(pair[0], row)
+            if counts[pair] > counts[pair[0], answers[best]]:
+                self._guess[pair[0]] = row
 
     def plan(self, rows: Sequence[int], step: int) -> Plan:
         """What happens to the sentences ``rows`` in step ``step``."""
@@ -89,8 +94,7 @@ class Interventions:
         answer_of = []
         for place, row in enumerate(rows):
             if place in silent:
-                peers = self._peers[self._relations[row]]
-                answer_of.append(peers[rng.integers(len(peers))])
+                answer_of.append(self._guess[self._relations[row]])
             else:
                 answer_of.append(rows[donors[place]] if place in donors else row)
         silent_from = {place: bool(rng.random() >= 0.5) for place in sorted(silent)}

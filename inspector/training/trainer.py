@@ -184,6 +184,7 @@ def _corpus(
     if hp.silenced or hp.interchanged:
         interventions = Interventions(
             [fact.relation for fact in asked for _ in fact.prompts],
+            [fact.object for fact in asked for _ in fact.prompts],
             batch=hp.batch,
             silenced=hp.silenced,
             interchanged=hp.interchanged,

@@ -206,6 +206,7 @@ def test_the_address_of_a_view_shows_it_in_another_browser(
     visitor.settle()
     tokens_of(page).nth(3).click()
     page.wait_for_url(re.compile("pos=3"))
+    visitor.settle()
     other = page.get_by_role("radio", name=re.compile(r"^L\d"), checked=False)
     site = str(other.text_content())[:2]
     other.click()
@@ -314,12 +315,12 @@ def test_a_text_that_is_too_long_stays_in_the_box(
     box = page.get_by_role("textbox", name="Text")
     box.fill(long)
     box.press("Enter")
-    expect(page.get_by_text("Nothing was traced.")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("Nothing was traced.")).to_be_visible()
     expect(page.get_by_text(re.compile("64 positions"))).to_be_visible()
     expect(box).to_have_value(long)
     box.fill("")
     box.press("Enter")
-    expect(page.get_by_text("The prompt is empty.")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("The prompt is empty.")).to_be_visible()
     box.fill(TEXT)
     box.press("Enter")
     says(page, "the model says")
@@ -342,7 +343,7 @@ def test_the_model_writes_on(visitor: Visitor, address: str, checkpoint: Path) -
     count = tokens_of(page).count()
     page.get_by_role("button", name="Generate").click()
     page.wait_for_url(re.compile("more="))
-    expect(page.locator(".token-strip .generated").first).to_be_visible(timeout=PATIENCE)
+    expect(page.locator(".token-strip .generated").first).to_be_visible()
     visitor.settle()
     assert tokens_of(page).count() == count + page.locator(".token-strip .generated").count()
 
@@ -350,7 +351,7 @@ def test_the_model_writes_on(visitor: Visitor, address: str, checkpoint: Path) -
 def test_a_path_is_typed_and_opened(visitor: Visitor, address: str, checkpoint: Path) -> None:
     page = visitor.page
     page.goto(link(address, "", checkpoint="nowhere/at/all"))
-    expect(page.get_by_text("This checkpoint could not be opened.")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("This checkpoint could not be opened.")).to_be_visible()
     expect(page.get_by_text("There is nothing at nowhere/at/all")).to_be_visible()
     picker = page.get_by_role("combobox", name=re.compile("Checkpoint"))
     picker.fill(str(checkpoint))
