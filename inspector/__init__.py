@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from inspector.analyses.decoding import Decoding, decode
     from inspector.capture.load import SelfCheck, load, self_check
+    from inspector.capture.scan import scan
     from inspector.capture.trace import Reads, Trace, trace
+    from inspector.capture.usage import Usage
     from inspector.errors import InspectorError
     from inspector.families.base import MemoryModel, SiteInfo
 
@@ -27,8 +29,10 @@ __all__ = [
     "SelfCheck",
     "SiteInfo",
     "Trace",
+    "Usage",
     "decode",
     "load",
+    "scan",
     "self_check",
     "trace",
 ]
@@ -42,8 +46,10 @@ _HOMES = {
     "SelfCheck": "capture.load",
     "SiteInfo": "families.base",
     "Trace": "capture.trace",
+    "Usage": "capture.usage",
     "decode": "analyses.decoding",
     "load": "capture.load",
+    "scan": "capture.scan",
     "self_check": "capture.load",
     "trace": "capture.trace",
 }

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from inspector.analyses.recall import (
     Question,
@@ -18,9 +19,11 @@ from inspector.analyses.recall import (
     question_batches,
 )
 from inspector.capture.contributions import read_contributions
-from inspector.capture.edits import SwapReads, ZeroPositions, ZeroReads
+from inspector.capture.edits import MaskSlots, SwapReads, ZeroPositions, ZeroReads
 from inspector.capture.session import Recording, SiteReads, logits, session
 from inspector.families.base import MemoryModel
+
+_MASKED_AT_ONCE = 16  # questions: looking past many masked slots takes memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,13 +31,16 @@ class Dependence:
     """Recall of the same questions under each condition.
 
     ``all_zero``: every read's coefficient is 0. ``answer_zero``: those at the positions that
-    produce the answer. ``control``: as many reads at *other* positions, matched one to one on the
-    norm of their contribution (``norm_ratio``: matched over original, mean).
+    produce the answer. ``answer_masked``: the slots read there are removed before the top k, so
+    that others take their place. ``control``: as many reads at *other*
+    positions, matched one to one on the norm of their contribution (``norm_ratio``: matched over
+    original, mean).
     """
 
     intact: Recall
     all_zero: Recall
     answer_zero: Recall
+    answer_masked: Recall
     control: Recall
     norm_ratio: float
 
@@ -52,6 +58,9 @@ def measure_dependence(model: MemoryModel, questions: Sequence[Question]) -> Dep
         intact=measure_recall(model, questions),
         all_zero=measure_recall(model, questions, lambda batch: [ZeroPositions()]),
         answer_zero=measure_recall(model, questions, lambda b: [ZeroPositions(b.answering)]),
+        answer_masked=measure_recall(
+            model, questions, lambda batch: mask_own_slots(model, batch), size=_MASKED_AT_ONCE
+        ),
         control=measure_recall(model, questions, elsewhere),
         norm_ratio=float(np.mean(ratios)),
     )
@@ -62,6 +71,17 @@ def record(model: MemoryModel, batch: QuestionBatch) -> Recording:
     with session(record=True) as recording:
         logits(model, batch.ids)
     return recording
+
+
+def mask_own_slots(model: MemoryModel, batch: QuestionBatch) -> list[MaskSlots]:
+    """Per site an edit that masks, at the answering positions, the slots that were read there."""
+    recording = record(model, batch)
+    edits = []
+    for name, reads in recording.reads.items():
+        own = [row[here].unique() for row, here in zip(reads.slots, batch.answering, strict=True)]
+        slots = pad_sequence(own, batch_first=True, padding_value=-1)
+        edits.append(MaskSlots(slots, batch.answering, frozenset({name})))
+    return edits
 
 
 def matched_reads(model: MemoryModel, batch: QuestionBatch) -> tuple[dict[str, Tensor], float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-import torch
 from torch import Tensor
 
 from inspector.capture.corpus import Corpus

@@ -104,12 +104,16 @@ EditFor = Callable[[QuestionBatch], Sequence[Edit]]
 
 
 def measure_recall(
-    model: MemoryModel, questions: Sequence[Question], edits: EditFor | None = None
+    model: MemoryModel,
+    questions: Sequence[Question],
+    edits: EditFor | None = None,
+    *,
+    size: int = 256,
 ) -> Recall:
-    """Ask all ``questions``, with the edits that ``edits`` gives for each batch."""
+    """Ask all ``questions``, ``size`` at a time, with the edits that ``edits`` gives for each."""
     correct = np.zeros(len(questions), dtype=bool)
     answer_loss, phrasing_loss = np.zeros(len(questions)), np.zeros(len(questions))
-    for batch in question_batches(model, questions):
+    for batch in question_batches(model, questions, size):
         with session(edits(batch) if edits else ()):
             scores = logits(model, batch.ids)
         rows = list(batch.rows)

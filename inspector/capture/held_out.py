@@ -19,8 +19,13 @@ def hold_out(corpus: Corpus, share: float, seed: int = 0) -> tuple[Corpus, Corpu
     all on one side, whatever their order. Both parts are streams, as the corpus is.
 
     Raises:
-        CorpusError: one part has no documents.
+        CorpusError: one part has no documents, or the corpus can be read only once.
     """
+    if corpus.identity is None:
+        raise CorpusError(
+            f"{corpus.name} can be read only once, and so not in two parts. Give a file, a folder "
+            "or a list of texts."
+        )
     kept = _part(corpus, share, seed, held_out=False)
     held = _part(corpus, share, seed, held_out=True)
     for part, wanted in ((held, "hold out"), (kept, "scan")):

@@ -49,16 +49,19 @@ class Log:
 
     def copy(self) -> np.ndarray:
         """All of them, in a file without a name that won't change when this one does."""
-        own = Log(None, self._dtype.type)
         if self.broken is not None:
             return self.numbers()
-        self._file.seek(0)
-        with suppress(OSError):
+        own = Log(None, self._dtype.type)
+        try:
+            self._file.seek(0)
             shutil.copyfileobj(self._file, own._file)
             own._file.flush()
             own.count = self.count
             return own.numbers()
-        return np.array(self.numbers())
+        except OSError:
+            return np.array(self.numbers())
+        finally:
+            own.close()
 
     def _mapped(self) -> np.ndarray:
         if not self.count:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -49,7 +50,7 @@ class Trace:
     inputs: Mapping[str, Tensor]
     residual: Residual
     sites: Mapping[str, SiteInfo]
-    top: tuple[tuple[tuple[tuple[str, float], ...], ...], ...]  # [batch][pos] best 5 predictions
+    token_text: Callable[[int], str]
 
     def __post_init__(self) -> None:
         """Refuse parts that disagree in shape."""
@@ -67,6 +68,21 @@ class Trace:
     def tokens(self) -> tuple[str, ...]:
         """Texts of the tokens of the first (for a text: the only) batch row."""
         return self.texts[0]
+
+    @cached_property
+    def top(self) -> tuple[tuple[tuple[tuple[str, float], ...], ...], ...]:
+        """The best 5 predictions ``(text, probability)`` after each token, ``[batch][pos]``."""
+        exact = self.logits.float()
+        best = exact.topk(min(5, exact.shape[-1]), dim=-1)
+        chances = (best.values - exact.logsumexp(-1, keepdim=True)).exp()
+        texts = {token: self.token_text(token) for token in set(best.indices.flatten().tolist())}
+        return tuple(
+            tuple(
+                tuple((texts[token], chance) for token, chance in zip(tokens, row, strict=True))
+                for tokens, row in zip(row_tokens, row_chances, strict=True)
+            )
+            for row_tokens, row_chances in zip(best.indices.tolist(), chances.tolist(), strict=True)
+        )
 
     def probabilities(self) -> Tensor:
         """Next-token probabilities ``[batch pos d_vocab]``, float32."""
@@ -207,18 +223,7 @@ def trace(
 def _assemble(model: MemoryModel, ids: Tensor, scores: Tensor, recording: Recording) -> Trace:
     assert recording.embedding is not None
     assert recording.residual is not None
-    exact = scores.float()
-    best = exact.topk(min(5, scores.shape[-1]), dim=-1)
-    chances = (best.values - exact.logsumexp(-1, keepdim=True)).exp()
-    used = {*ids.flatten().tolist(), *best.indices.flatten().tolist()}
-    texts = {token: model.token_text(token) for token in used}
-    top = tuple(
-        tuple(
-            tuple((texts[token], chance) for token, chance in zip(tokens, row, strict=True))
-            for tokens, row in zip(row_tokens, row_chances, strict=True)
-        )
-        for row_tokens, row_chances in zip(best.indices.tolist(), chances.tolist(), strict=True)
-    )
+    texts = {token: model.token_text(token) for token in set(ids.flatten().tolist())}
     return Trace(
         ids=ids,
         texts=tuple(tuple(texts[token] for token in row) for row in ids.tolist()),
@@ -233,5 +238,5 @@ def _assemble(model: MemoryModel, ids: Tensor, scores: Tensor, recording: Record
             final=recording.residual,
         ),
         sites={name: site.info for name, site in model.sites.items()},
-        top=top,
+        token_text=model.token_text,
     )

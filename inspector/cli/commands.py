@@ -14,7 +14,14 @@ import typer
 
 from inspector.cli import payloads, tables
 from inspector.cli.output import progress_bar, say, show, status
-from inspector.errors import CacheError, InspectorError, PromptError, SelfCheckFailed, SlotError
+from inspector.errors import (
+    CacheError,
+    CheckpointError,
+    InspectorError,
+    PromptError,
+    SelfCheckFailed,
+    SlotError,
+)
 
 app = typer.Typer(
     help="Look inside product-key memory layers of trained transformers.",
@@ -157,6 +164,43 @@ def evaluate(
             checkpoint, facts=facts_file, device=device, seed=seed, gates=gates, tell=tell
         )
     show(tables.of_bars(metrics), metrics.to_json(), json_file)
+
+
+@app.command()
+def revive(
+    checkpoint: Checkpoint,
+    out: Annotated[Path, typer.Argument(help="Directory to write to.", show_default=False)],
+    corpus: Annotated[
+        Path | None, typer.Argument(help="Text to scan; else the checkpoint's own facts.")
+    ] = None,
+    tokens: Annotated[
+        int | None, typer.Option(min=1, help="Scan so many, judge on a quarter as many.")
+    ] = None,
+    json_file: Json = None,
+    device: Device = "auto",
+    seed: Annotated[int, typer.Option(help="Decides what is held out, and the clusters.")] = 0,
+) -> None:
+    """Write a copy whose dead half-keys start anew where the queries are, if little else changes.
+
+    As many are revived as leave the predictions on held-out text alone: at least half of them are
+    read there, KL is at most 0.01 nats a token, and recall falls by at most 0.5 points.
+    """
+    from inspector.analyses.revive import revive as run_revive
+    from inspector.analyses.revive import write_revived
+    from inspector.capture.load import load
+    from inspector.families.native_edit import check_out
+
+    check_out(checkpoint, out)
+    model = load(checkpoint, device)
+    with status() as tell:
+        outcome = run_revive(model, corpus or checkpoint, tokens, seed=seed, tell=tell)
+        if outcome.plan is not None:
+            tell(f"writing {out}")
+            write_revived(model, outcome, out)
+    show(tables.of_revival(outcome), outcome.to_json(), json_file)
+    if outcome.plan is None:
+        raise CheckpointError(f"{outcome.message} Nothing was written.")
+    say(outcome.message)
 
 
 @app.command()

@@ -13,6 +13,7 @@ from inspector.cli.payloads import Predictions
 
 if TYPE_CHECKING:
     from inspector.analyses.decoding import Decoding
+    from inspector.analyses.revive import ReviveOutcome
     from inspector.capture.trace import Trace
     from inspector.families.base import MemoryModel, SiteInfo
     from inspector.training.metrics import Metrics
@@ -105,6 +106,24 @@ def of_bars(metrics: Metrics) -> Table:
         for bar in metrics.bars()
     ]
     return _table((metrics.checkpoint, "bar", "measured", ""), rows)
+
+
+def of_revival(found: ReviveOutcome) -> Table:
+    """One row for each number of half-keys that was tried: what it did to held-out text."""
+    head = ("revived", "read", "KL a token", "recall", "effective slots", "")
+    before = ("none", "", "", _rate(found.recall), f"{sum(found.effective.values()):,.0f}", "")
+    rows = [
+        (
+            f"{each.revived:,} of {found.dead:,}",
+            "–" if each.read is None else f"{each.read / each.revived:.0%}",
+            f"{each.kl:.4f}",
+            _rate(each.recall),
+            "–" if each.effective is None else f"{sum(each.effective.values()):,.0f}",
+            each.complaint or ("chosen" if each is found.result else ""),
+        )
+        for each in found.attempts
+    ]
+    return _table(head, [before, *rows] if rows else [])
 
 
 def _rate(rate: float | None) -> str:

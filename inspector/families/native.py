@@ -229,7 +229,8 @@ def fingerprint(path: Path) -> str:
     a table larger than memory must open in seconds.
     """
     digest = hashlib.sha256()
-    for file in sorted([path / "config.json", *path.glob("model*.safetensors")]):
+    named = [path / "config.json", path / "tokenizer.json", *path.glob("model*.safetensors")]
+    for file in sorted(file for file in named if file.is_file()):
         size = file.stat().st_size
         digest.update(f"{file.name} {size}".encode())
         with file.open("rb") as opened:

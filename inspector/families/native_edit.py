@@ -197,7 +197,10 @@ def _patch_tensor(file: BinaryIO, start: int, entry: dict[str, Any], edit: NewRo
             f"{edit.values.shape[1]} numbers."
         )
     size = width * dtype.itemsize
-    if len(edit.rows) and not 0 <= int(edit.rows.min()) <= int(edit.rows.max()) < (end - first) // size:
+    if (
+        len(edit.rows)
+        and not 0 <= int(edit.rows.min()) <= int(edit.rows.max()) < (end - first) // size
+    ):
         raise CheckpointError(f"{edit.tensor} has no row {int(edit.rows.max())}.")
     stored = edit.values.to(dtype).contiguous().view(torch.uint8).numpy()
     for row, values in zip(edit.rows.tolist(), stored, strict=True):

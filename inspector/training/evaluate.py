@@ -145,6 +145,7 @@ def _memory_metrics(
     return MemoryMetrics(
         all_zero=dependence.all_zero.rate,
         answer_zero=dependence.answer_zero.rate,
+        answer_masked=dependence.answer_masked.rate,
         control=dependence.control.rate,
         norm_ratio=dependence.norm_ratio,
         swap=None if swapped is None else swapped.rate,

@@ -16,7 +16,8 @@ class MemoryMetrics:
     """What the sampled facts, in phrasings seen in training, owe to the memory.
 
     Recall with reads at all positions zeroed (``all_zero``), with those at the answer positions
-    alone (``answer_zero``), and with as many reads elsewhere of matched contribution norm
+    alone (``answer_zero``), with the slots read there masked, so that others take their place
+    (``answer_masked``), and with as many reads elsewhere of matched contribution norm
     (``control``; ``norm_ratio`` is their summed norm over that of the reads they stand for).
     ``swap``: with the reads of another subject of the relation at the answer positions the model
     says that subject's answer; ``swap_before``: how often it said so with its own reads.
@@ -27,6 +28,7 @@ class MemoryMetrics:
 
     all_zero: float
     answer_zero: float
+    answer_masked: float
     control: float
     norm_ratio: float
     swap: float | None  # None where all subjects of the relation share one answer

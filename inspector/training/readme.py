@@ -38,7 +38,7 @@ def readme(model: MemoryModel, metrics: Metrics, record: Mapping[str, Any] | Non
         parts += ["## Do the facts live in the memory?", _MEMORY_TEXT, _memory_table(metrics)]
     parts += ["## The model", _model_table(model)]
     if record:
-        parts += ["## The training", _training_table(record)]
+        parts += ["## The training", *_training_text(record), _training_table(record)]
     parts += ["## The facts", *_facts(record)]
     parts += ["## Made and measured with", *_commands(metrics, record)]
     return "\n\n".join(parts) + "\n"
@@ -113,6 +113,8 @@ The same facts in phrasings seen in training, with the reads changed:
 
 - *all zero*: every read's coefficient is 0, at all positions. *Answer zero*: only at the positions
   that produce the answer.
+- *masked*: the slots read at the answer positions are removed before the top k there, and others
+  take their place.
 - *control*: as many reads at *other* positions are zeroed, matched one to one on the norm of their
   contribution (in brackets: their summed norm over that of the reads they stand for).
 - *swap*: at the answer positions the model gets the reads of another subject of the same relation,
@@ -131,6 +133,7 @@ def _memory_table(metrics: Metrics) -> str:
         "intact",
         "all zero",
         "answer zero",
+        "masked",
         "control",
         "swap",
         "readable",
@@ -147,6 +150,7 @@ def _memory_table(metrics: Metrics) -> str:
                 _rate(r.recall),
                 _rate(memory.all_zero),
                 _rate(memory.answer_zero),
+                _rate(memory.answer_masked),
                 f"{_rate(memory.control)} ({memory.norm_ratio:.2f})",
                 f"{_rate(memory.swap)} ({_rate(memory.swap_before)})",
                 _rate(memory.readable),
@@ -185,6 +189,22 @@ def _model_table(model: MemoryModel) -> str:
 
 def _table_dtypes(model: MemoryModel) -> str:
     return ", ".join(sorted({str(t.weight.dtype).removeprefix("torch.") for t in model.tables}))
+
+
+_INTERVENTIONS: Final = """\
+The facts were *trained into the memory*: answering alone left many of them in the embeddings and
+the attention. So, beside plain sentences, each batch holds *interchanged* rows, which read at the
+answer's positions what another subject of the relation reads there and learn to say *that*
+subject's answer, and *silenced* rows, whose reads are zeroed and which learn to say the relation's
+most frequent answer. Zeroing and swapping, the measures above, are therefore also what the model
+was trained under; *masked*, *control* and *readable* are not. The details are in
+`inspector/training/interventions.py`."""
+
+
+def _training_text(record: Mapping[str, Any]) -> list[str]:
+    """What the training did beside asking for answers; nothing where it did nothing else."""
+    settings = record["settings"]["optimisation"]
+    return [_INTERVENTIONS] if settings["silenced"] or settings["interchanged"] else []
 
 
 def _training_table(record: Mapping[str, Any]) -> str:

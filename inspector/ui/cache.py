@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from inspector.errors import CacheError
+
 if TYPE_CHECKING:
     from inspector.analyses.costs import Costs
     from inspector.analyses.decoding import Decoding
@@ -39,6 +41,7 @@ class Opened:
     gates: MeanGates | None
     seconds: float
     key: tuple[str, str]  # path and device: what every cache below is keyed by
+    gates_problem: str = ""  # why mean gates that are there cannot be used
 
 
 @st.cache_resource
@@ -86,9 +89,13 @@ def _opened(path: str, device: str, stamp: float) -> Opened:
     costs = measure_costs(model)
     torch.set_num_threads(1 if costs.total < _SMALL else os.cpu_count() or 1)
     check = self_check(model)
-    found = Opened(
-        model, check, costs, mean_gates(model), time.perf_counter() - start, (path, device)
-    )
+    gates, problem = None, ""
+    try:
+        gates = mean_gates(model)
+    except CacheError as error:  # the checkpoint itself is sound: all but static decoding works
+        problem = str(error)
+    seconds = time.perf_counter() - start
+    found = Opened(model, check, costs, gates, seconds, (path, device), problem)
     gc.unfreeze()  # a model that the cache dropped is in a cycle with its hooks
     gc.collect()
     gc.freeze()  # what was loaded stays: it need not be searched for garbage after every run

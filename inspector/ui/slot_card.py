@@ -52,7 +52,10 @@ def _static(view: View, site: str, slot: int) -> None:
     gated = view.trace.sites[site].gated
     _section("static")
     if gated and view.opened.gates is None:
-        st.caption("Known only after a scan, which this checkpoint does not ship.")
+        if view.opened.gates_problem:
+            st.text(view.opened.gates_problem)
+        else:
+            st.caption("Known only after a scan, which this checkpoint does not ship.")
         return
     decoding = cache.decoded_slot(view.opened, slot, site, "static")
     if decoding.fallback[0]:

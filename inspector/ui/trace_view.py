@@ -169,9 +169,13 @@ def headline(view: View) -> None:
         total = sum(part.effect for part in memory)
         token, held = view.contrast
         parts += [". The lead of ", (token, "token"), " over ", (held, _kind(view)), " is "]
-        parts += [(f"{view.effect.total:+.1f}", "strong"), " logits; the memory's reads at this "]
-        parts += ["token add ", (f"{total:+.1f}", "strong"), " of them directly."]
+        parts += [(_signed(view.effect.total), "strong"), " logits; the memory's reads at this "]
+        parts += ["token add ", (_signed(total), "strong"), " of them directly."]
     sentence(parts, key="headline")
+
+
+def _signed(logits: float) -> str:
+    return f"{round(logits, 1) + 0.0:+.1f}"  # adding 0.0 takes the sign off a rounded -0.0
 
 
 def predictions(view: View) -> None:

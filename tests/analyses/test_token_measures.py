@@ -51,7 +51,7 @@ def trace() -> Trace:
         inputs={},
         residual=Residual(nothing, {}, {}, {}, nothing),
         sites={"L0": site(0), "L2": site(2)},
-        top=(),
+        token_text=str,
     )
 
 

@@ -191,10 +191,10 @@ def test_a_notebook_shows_tokens_predictions_and_strongest_reads(traced: Trace) 
 def test_tokens_that_look_like_html_stay_text(model: MemoryModel, traced: Trace) -> None:
     evil = "<script>alert('&amp;')</script>"
     texts = ((evil, *traced.texts[0][1:]),)
-    top = ((((evil, 0.5), *traced.top[0][0][1:]), *traced.top[0][1:]),)
-    cells = Cells(dataclasses.replace(traced, texts=texts, top=top)._repr_html_())
+    shown = dataclasses.replace(traced, texts=texts, token_text=lambda token: evil)
+    cells = Cells(shown._repr_html_())
     assert cells.tags == {"table", "tr", "th", "td", "code"}
-    assert cells.texts.count(repr(evil)) == 2
+    assert cells.texts.count(repr(evil)) == 1 + len(traced.tokens)  # the token, the predictions
     assert Cells(trace(model, "a <b>&lt; c")._repr_html_()).tags == cells.tags
 
 

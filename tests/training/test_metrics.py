@@ -9,6 +9,7 @@ from inspector.training.metrics import MemoryMetrics, Metrics, RelationMetrics, 
 MEMORY = MemoryMetrics(
     all_zero=0.1,
     answer_zero=0.2,
+    answer_masked=0.25,
     control=0.9,
     norm_ratio=1.0,
     swap=0.8,

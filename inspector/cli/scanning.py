@@ -1,0 +1,206 @@
+"""``inspector scan CHECKPOINT CORPUS``: which slots a corpus reads, with progress."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from inspector.cli.commands import Checkpoint, Device, Json, app
+from inspector.cli.output import say, show
+
+if TYPE_CHECKING:
+    from inspector.analyses.usage_measures import UsageMeasures
+    from inspector.capture.scan import ScanProgress
+    from inspector.capture.usage import Usage
+
+_PIPE_EVERY_S: Final = 30.0
+_HEAD: Final = ("", "reads", "slots read", "of", "usage", "unevenness", "effective slots", "Gini")
+_FIELDS: Final = (
+    *("reads", "slots_read", "slots", "usage"),
+    *("unevenness", "effective_slots", "gini"),
+)
+
+
+@app.command()
+def scan(
+    checkpoint: Checkpoint,
+    corpus: Annotated[
+        Path,
+        typer.Argument(
+            help="A .txt, .md, .jsonl, .csv or .parquet, a folder of them, or a checkpoint: "
+            "its own facts.",
+            show_default=False,
+        ),
+    ],
+    tokens: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
+    column: Annotated[str, typer.Option(help="Where the text is, in files with columns.")] = "text",
+    seed: Annotated[int, typer.Option(help="Decides which reads are drawn as samples.")] = 0,
+    json_file: Json = None,
+    device: Device = "auto",
+) -> None:
+    """Which slots a corpus reads, and how evenly; Ctrl-C keeps what was counted until then."""
+    from inspector.analyses.usage_measures import measure_usage
+    from inspector.capture.corpus import open_corpus
+    from inspector.capture.load import load
+    from inspector.capture.scan import scan as run_scan
+
+    source = open_corpus(corpus, column)
+    model = load(checkpoint, device)
+    with _stop_once() as stopped, _progress_bar() as report:
+        usage = run_scan(model, source, tokens, seed=seed, report=report, cancel=stopped)
+    for note in usage.notes:
+        say(note)
+    if stopped():
+        say(f"Stopped after {usage.tokens:,} tokens. The same command goes on from the last save.")
+    measures = measure_usage(usage)
+    show(_table(usage, measures), _payload(usage, measures), json_file)
+
+
+def _payload(usage: Usage, measures: tuple[UsageMeasures, ...]) -> dict[str, Any]:
+    """What was scanned, and per table how it was used; verdicts on its slots belong there, too."""
+    return {
+        "fingerprint": usage.fingerprint,
+        "corpus": usage.corpus,
+        "complete": usage.complete,
+        "seed": usage.seed,
+        "notes": list(usage.notes),
+        **_evidence(usage),
+        "reads": usage.reads,
+        "tables": {
+            str(table.table): {
+                **_evidence(usage),
+                **_measured(usage, table),
+                "sites": {
+                    site.site: _measured(usage, site)
+                    for site in measures
+                    if site.level == "site" and site.table == table.table
+                },
+            }
+            for table in measures
+            if table.level == "table"
+        },
+    }
+
+
+def _evidence(usage: Usage) -> dict[str, int]:
+    return {
+        "tokens": usage.tokens,
+        "contexts": usage.distinct_contexts,
+        "documents": usage.documents,
+    }
+
+
+def _measured(usage: Usage, measures: UsageMeasures) -> dict[str, Any]:
+    """Reads, and how they spread over the slots; what has no value is null."""
+    slots = measures.parts["slots", "counted"]
+    plain = {
+        "reads": _reads(usage, measures),
+        "slots": slots.items,
+        "slots_read": slots.read,
+        "usage": slots.usage,
+        "unevenness": slots.unevenness,
+        "effective_slots": slots.effective,
+        "gini": slots.gini,
+    }
+    return {name: None if math.isnan(value) else value for name, value in plain.items()}
+
+
+def _reads(usage: Usage, measures: UsageMeasures) -> int:
+    """Reads of one table, or of one site of it."""
+    sites = [
+        (name, site) for name, site in usage.sites.items() if site.site.table == measures.table
+    ]
+    return int(sum(s.reads.sum() for name, s in sites if measures.site in (None, name)))
+
+
+def _table(usage: Usage, measures: tuple[UsageMeasures, ...]) -> Table:
+    """A line for each value table, and for each site that reads it."""
+    about = (
+        f"{usage.tokens:,} tokens of {usage.documents:,} documents, "
+        f"{usage.distinct_contexts:,} distinct contexts"
+    )
+    table = Table(box=None, pad_edge=False, caption=Text(about), caption_justify="left")
+    for number, name in enumerate(_HEAD):
+        table.add_column(name, justify="right" if number else "left")
+    for each in measures:
+        if each.level != "head":
+            row = _measured(usage, each)
+            name = f"table {each.table}" if each.site is None else f"  {each.site}"
+            table.add_row(name, *(_number(row[field]) for field in _FIELDS))
+    return table
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.3f}"
+
+
+# --- progress and stopping ----------------------------------------------------------------------
+
+
+@contextmanager
+def _stop_once() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed; a second time it interrupts as usual."""
+    pressed = False
+
+    def press(*_arguments: object) -> None:
+        nonlocal pressed
+        pressed = True
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Callable[[ScanProgress], None]]:
+    """Tokens, speed and time left; in a pipe a line twice a minute."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _line_by_line()
+        return
+    with Progress(BarColumn(), TextColumn("{task.description}"), console=console) as bar:
+        task = bar.add_task("opening the corpus", total=None)
+
+        def report(now: ScanProgress) -> None:
+            bar.update(task, completed=now.tokens, total=now.total, description=_state(now))
+
+        yield report
+
+
+def _line_by_line() -> Callable[[ScanProgress], None]:
+    last = time.monotonic()
+
+    def report(now: ScanProgress) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _PIPE_EVERY_S:
+            last = time.monotonic()
+            say(_state(now))
+
+    return report
+
+
+def _state(now: ScanProgress) -> str:
+    total = "" if now.total is None else f" of {now.total:,}"
+    text = f"{now.tokens:,}{total} tokens · {now.tokens_per_s:,.0f} tokens/s"
+    if now.seconds_left is None:
+        return text
+    minutes, seconds = divmod(round(now.seconds_left), 60)
+    hours, minutes = divmod(minutes, 60)
+    left = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    return f"{text} · {left} left"
