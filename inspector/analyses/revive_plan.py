@@ -150,8 +150,10 @@ def new_half_keys(
 
     The queries are clustered into n clusters, one for each half-key of the set. The dead are given
     those that no living half-key points to: whose largest cosine to one is least. A centroid gets
-    the living half-keys' median norm, or, where it would then be among the best k of more than the
-    k/n of the sampled queries that uniform use gives it, as much less as ends that (in tenths).
+    the living half-keys' median norm; where it would then, beside the living alone, be among the
+    best k of more than the k/n of the sampled queries that uniform use gives it, so many tenths
+    less as end that. (Queries have much in common, and so has a centroid: at full length it would
+    take over.)
 
     Args:
         queries: sampled, ``[sample d_half]``.

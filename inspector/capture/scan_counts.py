@@ -158,7 +158,7 @@ class SiteCounts:
         if (best == n).any():  # the first tokens: rank them all, to start from
             rank = _ranks_within(scores[:64], scores[:64].sort(-1).values)
             torch.minimum(self.half_rank, rank.amin(0).int(), out=self.half_rank)
-        keys = (best >= self._nearest).nonzero().flatten()
+        keys = (best > self._nearest).nonzero().flatten()  # what is next to the best k can only hit
         if not len(keys):
             return
         # To rank better it must reach the score that now stands one rank above it.

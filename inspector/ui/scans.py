@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _OWN = "its own facts"
 _FILE = "a file or folder"
+_FACTS = "facts"  # in the URL: the checkpoint's own, wherever it lies
 _BOX, _COLUMN, _LIMIT, _SOURCE = "corpus path", "corpus column", "scan tokens", "corpus source"
 
 
@@ -34,9 +35,10 @@ def control(opened: Opened) -> Usage | None:
         help="Runs the model over the corpus in the background: you can leave this page. A scan "
         "that was finished before is taken from the cache, a stopped one goes on.",
     )
-    wanted = state.read(state.CORPUS) == corpus and job is None and bool(corpus)
+    named = _FACTS if corpus == str(opened.model.path) else corpus
+    wanted = state.read(state.CORPUS) == named and job is None and bool(corpus)
     if corpus and (asked or wanted):
-        state.write(corpus=corpus, column=column, tokens=limit)
+        state.write(corpus=named, column=column, tokens=limit)
         job = jobs().start(key, "Scanning", _work(opened, corpus, column, limit))
     if job is None:
         st.caption("Nothing scanned yet. The checkpoint's own facts take about a minute.")
@@ -56,8 +58,8 @@ def _asked(opened: Opened) -> tuple[str, str, int | None]:
     own = str(opened.model.path) if (opened.model.path / "facts.jsonl").is_file() else ""
     remembered = state.read(state.CORPUS)
     if _SOURCE not in st.session_state:
-        st.session_state[_SOURCE] = _OWN if own and remembered in (None, own) else _FILE
-        st.session_state[_BOX] = remembered if remembered and remembered != own else ""
+        st.session_state[_SOURCE] = _OWN if own and remembered in (None, _FACTS) else _FILE
+        st.session_state[_BOX] = remembered if remembered and remembered != _FACTS else ""
         st.session_state[_COLUMN] = state.read(state.COLUMN) or "text"
         st.session_state[_LIMIT] = state.read_number(state.TOKENS)
     source, rest = st.columns([2, 5], vertical_alignment="bottom")

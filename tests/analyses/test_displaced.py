@@ -79,7 +79,7 @@ def test_one_lookup_sums_to_what_it_did(seed: int) -> None:
 
 
 def test_only_lookups_with_new_reads_are_displaced_and_their_reads_are_named() -> None:
-    before, after, queries, found = displaced(3, 40)
+    _, after, queries, found = displaced(3, 40)
     scores = score_half_keys(queries.flatten(-2)[:, None], after.half_keys()[[HEAD]])
     lookups = after.select(scores)
     rows = []

@@ -27,8 +27,15 @@ def test_dead_half_keys_are_put_where_no_living_one_points() -> None:
     cosines = found @ directions.T / np.linalg.norm(found, axis=-1, keepdims=True)
     assert sorted(cosines.argmax(-1).tolist()) == [2, 5]
     assert (cosines.max(-1) > 0.99).all()
-    # Each is the best of its own cluster's queries, an eighth of all, at the living ones' norm.
-    assert np.linalg.norm(found, axis=-1) == pytest.approx(2, rel=1e-3)
+
+
+def test_one_that_wins_its_share_has_the_norm_of_the_living() -> None:
+    queries, directions = clustered()
+    keys = directions * 2
+    keys[2] = 1e-3
+    found = new_half_keys(queries, keys, np.array([2]), knn=1)
+    assert np.linalg.norm(found) == pytest.approx(2, rel=1e-3)
+    assert ((queries @ found[0]) > (queries @ keys.T).max(-1)).mean() == 1 / N
 
 
 def test_one_that_would_win_too_much_is_shorter() -> None:
