@@ -29,14 +29,19 @@ def direct_effect_figure(effect: DirectEffect) -> go.Figure:
             hovertemplate="%{y}: %{x:+.4f} logits<extra></extra>",
         )
     )
-    reach = max((abs(part.effect) for part in parts), default=1.0) * 1.22 or 1.0
-    low = -reach if any(part.effect < 0 for part in parts) else 0.0
+    low = min([0.0, *(part.effect for part in parts)])
+    high = max([0.0, *(part.effect for part in parts)])
+    room = 0.16 * (high - low) or 1.0  # for the figures beside the bars
     figure.update_layout(
         height=max(220, 27 * len(parts) + 60),
         margin={"l": 4, "r": 8, "t": 4, "b": 36},
         showlegend=False,
         bargap=0.28,
-        xaxis={"title": "direct effect, logits", "range": [low, reach], "zeroline": True},
+        xaxis={
+            "title": "direct effect, logits",
+            "range": [low - room, high + room],
+            "zeroline": True,
+        },
         yaxis={"autorange": "reversed", "ticksuffix": "  "},
     )
     return figure
