@@ -49,6 +49,9 @@ def test_json_has_the_counts_of_the_scan(checkpoint: Path, corpus: Path, tmp_pat
     result = run(checkpoint, corpus, "--column", "body", "--tokens", "100", "--json", file)
     assert result.exit_code == 0
     found = json.loads(file.read_text())
+    for table in found["tables"].values():
+        assert set(table["verdicts"]) == {"dead", "not_seen_yet", "rare", "alive"}
+        assert sum(table["verdicts"].values()) == table["slots"]
     usage = inspector.scan(inspector.load(checkpoint, "cpu"), SENTENCES, 100, cache=False)
     assert found["tokens"] == 100
     assert found["contexts"] == usage.distinct_contexts

@@ -21,6 +21,7 @@ from inspector.cli.output import say, show
 
 if TYPE_CHECKING:
     from inspector.analyses.usage_measures import UsageMeasures
+    from inspector.analyses.verdicts import Verdicts
     from inspector.capture.scan import ScanProgress
     from inspector.capture.usage import Usage
 
@@ -50,7 +51,9 @@ def scan(
     device: Device = "auto",
 ) -> None:
     """Which slots a corpus reads, and how evenly; Ctrl-C keeps what was counted until then."""
+    from inspector.analyses.dead_keys import headline
     from inspector.analyses.usage_measures import measure_usage
+    from inspector.analyses.verdicts import judge_usage
     from inspector.capture.corpus import open_corpus
     from inspector.capture.load import load
     from inspector.capture.scan import scan as run_scan
@@ -63,12 +66,16 @@ def scan(
         say(note)
     if stopped():
         say(f"Stopped after {usage.tokens:,} tokens. The same command goes on from the last save.")
-    measures = measure_usage(usage)
-    show(_table(usage, measures), _payload(usage, measures), json_file)
+    measures, verdicts = measure_usage(usage), judge_usage(usage)
+    show(_table(usage, measures), _payload(usage, measures, verdicts), json_file)
+    for table in usage.tables:
+        say(headline(usage, verdicts, table))
 
 
-def _payload(usage: Usage, measures: tuple[UsageMeasures, ...]) -> dict[str, Any]:
-    """What was scanned, and per table how it was used; verdicts on its slots belong there, too."""
+def _payload(
+    usage: Usage, measures: tuple[UsageMeasures, ...], verdicts: Verdicts
+) -> dict[str, Any]:
+    """What was scanned, and per table how it was used and what became of its values."""
     return {
         "fingerprint": usage.fingerprint,
         "corpus": usage.corpus,
@@ -81,6 +88,7 @@ def _payload(usage: Usage, measures: tuple[UsageMeasures, ...]) -> dict[str, Any
             str(table.table): {
                 **_evidence(usage),
                 **_measured(usage, table),
+                "verdicts": verdicts.counts(table.table),
                 "sites": {
                     site.site: _measured(usage, site)
                     for site in measures
