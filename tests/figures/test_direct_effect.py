@@ -42,11 +42,11 @@ def test_colour_says_the_direction_and_strength_the_memory() -> None:
 @pytest.mark.parametrize(
     ("parts", "low", "high"),
     [
-        (PARTS, -4.88, 4.88),
-        (PARTS[:1], 0.0, 0.61),
-        (PARTS[1:2], -2.44, 2.44),
-        (PARTS[3:4], 0.0, 1.0),
-        ((), 0.0, 1.22),
+        (PARTS, -2.96, 4.96),  # 0.16 of the span on either side
+        (PARTS[:1], -0.08, 0.58),
+        (PARTS[1:2], -2.32, 0.32),
+        (PARTS[3:4], -1.0, 1.0),
+        ((), -1.0, 1.0),
     ],
 )
 def test_every_bar_and_its_number_fit(

@@ -260,7 +260,6 @@ def lose_everything(path: Path) -> None:
         (lose_a_tensor, "model.norm.weight is missing"),
         (break_the_config, "config.json is not JSON"),
         (promise_another_shape, "do not match its config.json"),
-        (break_the_gates, "Delete it and scan again"),
         (lose_everything, "There is nothing at"),
     ],
 )
@@ -276,6 +275,16 @@ def test_a_broken_checkpoint_is_told_in_place(
     assert session.url["text"] == "kept"
     session.open_checkpoint(path)
     assert session.sentence("headline").startswith("tiny keeps")
+
+
+def test_broken_gates_cost_the_static_decoding_alone(copied: Path) -> None:
+    break_the_gates(copied)
+    session = UserSession("checkpoint", checkpoint=copied)
+    assert session.sentence("headline").startswith("copied keeps")
+    traced = UserSession("trace", checkpoint=copied, text="Lima is the capital of")
+    assert any("Delete it and scan again" in text.value for text in traced.app.text)
+    assert traced.shows("slot context")
+    assert not traced.shows("slot static")
 
 
 def test_a_checkpoint_that_cannot_be_opened_is_not_remembered(copied: Path) -> None:
