@@ -340,6 +340,7 @@ def test_what_is_typed_but_not_sent_is_not_lost(
 
 def test_the_model_writes_on(visitor: Visitor, address: str, checkpoint: Path) -> None:
     page = visitor.open(link(address, "trace", checkpoint=checkpoint, text=TEXT))
+    tokens_of(page).first.wait_for()  # the strip is drawn after the script has ended
     count = tokens_of(page).count()
     page.get_by_role("button", name="Generate").click()
     page.wait_for_url(re.compile("more="))
@@ -365,6 +366,7 @@ def test_a_path_is_typed_and_opened(visitor: Visitor, address: str, checkpoint: 
 
 def test_tables_are_downloaded(visitor: Visitor, address: str, checkpoint: Path) -> None:
     page = visitor.open(link(address, "trace", checkpoint=checkpoint, text=TEXT))
+    tokens_of(page).first.wait_for()  # the strip is drawn after the script has ended
     tokens = tokens_of(page).count()
     for name, file, rows in (
         ("All reads (CSV)", "reads.csv", tokens * 2 * 2 * 4),
