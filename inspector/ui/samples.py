@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
-import platformdirs
+from inspector.capture.cache import cache_folder
 
 ROOT = Path(__file__).resolve().parents[2] / "sample_checkpoints"
 FIRST = "world-facts"
@@ -34,8 +33,7 @@ def resolve(choice: str) -> Path:
 
 
 def _recent_file() -> Path:
-    folder = os.environ.get("INSPECTOR_CACHE") or platformdirs.user_cache_dir("memory-inspector")
-    return Path(folder) / "recent.json"
+    return cache_folder() / "recent.json"
 
 
 def recent() -> list[str]:
