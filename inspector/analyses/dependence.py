@@ -20,8 +20,9 @@ from inspector.analyses.recall import (
 )
 from inspector.capture.contributions import read_contributions
 from inspector.capture.edits import MaskSlots, SwapReads, ZeroPositions, ZeroReads
-from inspector.capture.session import Recording, SiteReads, logits, session
+from inspector.capture.session import Recording, logits, session
 from inspector.families.base import MemoryModel
+from inspector.memory.product_keys import SiteReads
 
 _MASKED_AT_ONCE = 16  # questions: looking past many masked slots takes memory
 

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from inspector.capture.contributions import read_contributions
-from inspector.capture.session import SiteReads
 from inspector.capture.trace import Trace
 from inspector.families.base import MemoryModel
+from inspector.memory.product_keys import SiteReads
 
 MEAN = -1  # as ``against``: the mean logit over the vocabulary
 

@@ -54,7 +54,9 @@ def find_displaced(
         owners: the number of each new half-key, ``NO_OWNER`` for the others, ``[half half_key]``.
     """
     old, new = (
-        site.select(score_half_keys(queries.flatten(-2)[:, None], site.half_keys()[[head]].float()))
+        site.select(
+            score_half_keys(queries.flatten(-2)[:, None], site.half_keys()[[head]].float()), None
+        )
         for site in (before, after)
     )
     old_slots, old_weights = old.slots[:, 0], old.weights[:, 0]  # [lookup knn]

@@ -10,8 +10,8 @@ import torch
 from inspector.analyses.dependence import record
 from inspector.analyses.recall import Question, question_batches
 from inspector.capture.contributions import read_contributions
-from inspector.capture.session import SiteReads
 from inspector.families.base import MemoryModel
+from inspector.memory.product_keys import SiteReads
 
 
 def measure_readability(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from inspector.capture.session import SiteReads
 from inspector.families.base import MemoryModel, Site
+from inspector.memory.product_keys import SiteReads
 
 
 def read_contributions(site: Site, x: Tensor, reads: SiteReads) -> Tensor:

@@ -12,12 +12,24 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from inspector.capture.session import SiteReads
+from inspector.capture.session import LookupInput
 from inspector.families.base import Site
+from inspector.memory.product_keys import SiteReads
 
 
 def _covers(site: Site, sites: frozenset[str] | None) -> bool:
     return sites is None or site.info.name in sites
+
+
+def _where(positions: Tensor, here: SiteReads, elsewhere: SiteReads) -> SiteReads:
+    """Reads ``here`` at ``positions [batch pos]`` bool and those of ``elsewhere`` otherwise."""
+    chosen = positions[..., None, None]
+    return SiteReads(
+        torch.where(chosen, here.slots, elsewhere.slots),
+        torch.where(chosen, here.scores, elsewhere.scores),
+        torch.where(chosen, here.weights, elsewhere.weights),
+        torch.where(chosen, here.coefficients, elsewhere.coefficients),
+    )
 
 
 @dataclass(frozen=True)
@@ -29,9 +41,9 @@ class ZeroReads:
 
     masks: Mapping[str, Tensor]
 
-    def __call__(self, site: Site, half_scores: Tensor, reads: SiteReads) -> SiteReads:
+    def __call__(self, made_from: LookupInput, reads: SiteReads) -> SiteReads:
         """The reads with 0 as coefficient where the mask says so."""
-        mask = self.masks.get(site.info.name)
+        mask = self.masks.get(made_from.site.info.name)
         if mask is None:
             return reads
         return replace(reads, coefficients=reads.coefficients.masked_fill(mask, 0.0))
@@ -44,9 +56,9 @@ class ZeroPositions:
     positions: Tensor | None = None
     sites: frozenset[str] | None = None
 
-    def __call__(self, site: Site, half_scores: Tensor, reads: SiteReads) -> SiteReads:
+    def __call__(self, made_from: LookupInput, reads: SiteReads) -> SiteReads:
         """The reads with 0 as coefficient at those positions."""
-        if not _covers(site, self.sites):
+        if not _covers(made_from.site, self.sites):
             return reads
         if self.positions is None:
             return replace(reads, coefficients=torch.zeros_like(reads.coefficients))
@@ -65,9 +77,9 @@ class ZeroSlots:
     slots: Tensor
     sites: frozenset[str] | None = None
 
-    def __call__(self, site: Site, half_scores: Tensor, reads: SiteReads) -> SiteReads:
+    def __call__(self, made_from: LookupInput, reads: SiteReads) -> SiteReads:
         """The reads with 0 as coefficient where they read one of the slots."""
-        if not _covers(site, self.sites):
+        if not _covers(made_from.site, self.sites):
             return reads
         mask = torch.isin(reads.slots, self.slots)
         return replace(reads, coefficients=reads.coefficients.masked_fill(mask, 0.0))
@@ -87,21 +99,15 @@ class MaskSlots:
     positions: Tensor | None = None
     sites: frozenset[str] | None = None
 
-    def __call__(self, site: Site, half_scores: Tensor, reads: SiteReads) -> SiteReads:
+    def __call__(self, made_from: LookupInput, reads: SiteReads) -> SiteReads:
         """The site's own lookup over what is left."""
-        if not _covers(site, self.sites):
+        if not _covers(made_from.site, self.sites):
             return reads
         masked = self.slots if self.slots.ndim == 1 else self.slots[:, None, None, :]
-        lookup = site.select(half_scores, masked)
+        without = made_from.without(masked)
         if self.positions is None:
-            return SiteReads(lookup.slots, lookup.scores, lookup.weights, lookup.weights)
-        here = self.positions[..., None, None]
-        return SiteReads(
-            torch.where(here, lookup.slots, reads.slots),
-            torch.where(here, lookup.scores, reads.scores),
-            torch.where(here, lookup.weights, reads.weights),
-            torch.where(here, lookup.weights, reads.coefficients),
-        )
+            return without
+        return _where(self.positions, without, reads)
 
 
 @dataclass(frozen=True)
@@ -116,15 +122,9 @@ class SwapReads:
     positions: Tensor
     donors: Mapping[str, SiteReads]
 
-    def __call__(self, site: Site, half_scores: Tensor, reads: SiteReads) -> SiteReads:
+    def __call__(self, made_from: LookupInput, reads: SiteReads) -> SiteReads:
         """The donor's reads at the chosen positions, the model's own elsewhere."""
-        donor = self.donors.get(site.info.name)
+        donor = self.donors.get(made_from.site.info.name)
         if donor is None:
             return reads
-        here = self.positions[..., None, None]
-        return SiteReads(
-            torch.where(here, donor.slots, reads.slots),
-            torch.where(here, donor.scores, reads.scores),
-            torch.where(here, donor.weights, reads.weights),
-            torch.where(here, donor.coefficients, reads.coefficients),
-        )
+        return _where(self.positions, donor, reads)

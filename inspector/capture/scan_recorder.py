@@ -26,9 +26,9 @@ from inspector.capture.scan_counts import (
 from inspector.capture.scan_prefixes import SeenPrefixes
 from inspector.capture.scan_queries import QuerySample
 from inspector.capture.scan_windows import Batch, Chunk, Cursor
-from inspector.capture.session import SiteReads
 from inspector.capture.usage import SiteUsage, SlotContexts, TableUsage
 from inspector.families.base import MemoryModel, Site, SiteInfo
+from inspector.memory.product_keys import SiteReads
 
 _CHUNK_READS: Final = 2**21  # of all sites together
 

@@ -17,28 +17,27 @@ import torch
 from torch import Tensor, nn
 
 from inspector.families.base import MemoryModel, Site
-from inspector.memory.product_keys import Lookup
+from inspector.memory.product_keys import SiteReads
 
 
 @dataclass(frozen=True)
-class SiteReads:
-    """A lookup and what multiplies its values; edits turn one into another.
+class LookupInput:
+    """What one lookup of a pass is made from."""
 
-    All ``[batch pos head knn]``. ``coefficients`` start as the weights (times an activation in
-    families that have one).
-    """
+    site: Site
+    half_scores: Tensor  # [batch pos head half half_key]
+    x: Tensor  # [batch pos d_model] what the site reads
 
-    slots: Tensor
-    scores: Tensor
-    weights: Tensor
-    coefficients: Tensor
+    def without(self, masked: Tensor) -> SiteReads:
+        """The site's own lookup with ``masked`` slots (``[... masked]``, -1 pads) left out."""
+        return self.site.select(self.half_scores, self.x, masked)
 
 
 class Edit(Protocol):
     """A change to the reads of one forward pass."""
 
-    def __call__(self, site: Site, half_scores: Tensor, reads: SiteReads) -> SiteReads:
-        """The reads ``site`` is to use instead of ``reads``."""
+    def __call__(self, made_from: LookupInput, reads: SiteReads) -> SiteReads:
+        """The reads that the site is to use instead of ``reads``, all ``[batch pos head knn]``."""
 
 
 @dataclass
@@ -115,22 +114,19 @@ def install_hooks(model: MemoryModel) -> None:
 
 
 def _on_lookup(
-    name: str, site: Site, _module: nn.Module, inputs: tuple[Tensor, ...], lookup: Lookup
-) -> Lookup | None:
+    name: str, site: Site, _module: nn.Module, inputs: tuple[Tensor, Tensor], reads: SiteReads
+) -> SiteReads | None:
     current = _session.get()
     if current is None:
         return None
-    reads = SiteReads(lookup.slots, lookup.scores, lookup.weights, lookup.weights)
     for edit in current.edits:
-        reads = edit(site, inputs[0], reads)
+        reads = edit(LookupInput(site, *inputs), reads)
     if current.recording is not None:
         parts = (reads.slots, reads.scores, reads.weights, reads.coefficients)
         current.recording.reads[name] = SiteReads(*(part.detach() for part in parts))
     if current.observer is not None:
         current.observer.looked_up(site, inputs[0], reads)
-    if not current.edits:
-        return None
-    return Lookup(reads.slots, reads.scores, reads.coefficients)
+    return reads if current.edits else None
 
 
 def _recording(residual: bool) -> Recording | None:

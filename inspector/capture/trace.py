@@ -12,9 +12,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from inspector.capture.session import Edit, Recording, SiteReads, logits, session
+from inspector.capture.session import Edit, Recording, logits, session
 from inspector.errors import EmptyPrompt, PromptTooLong, UnknownToken
 from inspector.families.base import MemoryModel, SiteInfo
+from inspector.memory.product_keys import SiteReads
 
 Reads = SiteReads
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from inspector.errors import SlotError
-from inspector.memory.product_keys import Lookup
+from inspector.memory.product_keys import SiteReads
 from inspector.memory.values import ValueTable
 
 
@@ -69,7 +69,7 @@ class Site(ABC):
 
     info: SiteInfo
     module: nn.Module  # the memory layer: x [batch pos d_model] in, as much out
-    top_slots: nn.Module  # half scores [batch pos head half half_key] in, a Lookup out
+    top_slots: nn.Module  # half scores [batch pos head half half_key] and x in, SiteReads out
     table: ValueTable
 
     @abstractmethod
@@ -93,8 +93,14 @@ class Site(ABC):
         """Half-keys as they are scored, ``[head half half_key d_half]``."""
 
     @abstractmethod
-    def select(self, half_scores: Tensor, masked: Tensor | None = None) -> Lookup:
-        """The layer's own lookup, with ``masked`` slots (``[... masked]``, -1 pads) left out."""
+    def select(
+        self, half_scores: Tensor, x: Tensor | None, masked: Tensor | None = None
+    ) -> SiteReads:
+        """The layer's own lookup, with ``masked`` slots (``[... masked]``, -1 pads) left out.
+
+        ``x [... d_model]`` is what the layer reads at the same positions. Without it coefficients
+        are the weights, also in families that multiply them by an activation of ``x``.
+        """
 
 
 @dataclass(frozen=True)

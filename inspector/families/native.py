@@ -18,7 +18,7 @@ from inspector.families.base import Backbone, MemoryModel, Provenance, Site, Sit
 from inspector.families.registry import Family, register
 from inspector.memory.layer import ProductKeyMemory
 from inspector.memory.llama import MemoryLlamaConfig, MemoryLlamaForCausalLM
-from inspector.memory.product_keys import Lookup, look_up
+from inspector.memory.product_keys import SiteReads, look_up
 
 _TABLE = "model.value_tables.{}.weight"
 
@@ -66,8 +66,10 @@ class NativeSite(Site):
         """See ``HalfKeyScores.keys``."""
         return self._memory.half_key_scores.keys()
 
-    def select(self, half_scores: Tensor, masked: Tensor | None = None) -> Lookup:
-        """The exact lookup, without ``masked`` slots."""
+    def select(
+        self, half_scores: Tensor, x: Tensor | None, masked: Tensor | None = None
+    ) -> SiteReads:
+        """The exact lookup, without ``masked`` slots; coefficients are the weights."""
         return look_up(half_scores, self.info.knn, masked)
 
 

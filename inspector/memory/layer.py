@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from inspector.memory.product_keys import Lookup, look_up, score_half_keys
+from inspector.memory.product_keys import SiteReads, look_up, score_half_keys
 from inspector.memory.values import ValueTable
 
 Projection = Literal["none", "linear", "swiglu"]
@@ -112,8 +112,8 @@ class TopSlots(nn.Module):
         super().__init__()
         self.knn = knn
 
-    def forward(self, half_scores: Tensor) -> Lookup:
-        """The reads of every head: see ``look_up``."""
+    def forward(self, half_scores: Tensor, x: Tensor | None = None) -> SiteReads:
+        """The reads of every head: see ``look_up``. They do not depend on ``x`` otherwise."""
         return look_up(half_scores, self.knn)
 
 
@@ -147,8 +147,8 @@ class ProductKeyMemory(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``x [... d_model]`` (after the block's norm) to what is added to the residual stream."""
-        reads: Lookup = self.top_slots(self.half_key_scores(x))
-        total = self.table(reads.slots, reads.weights.to(x.dtype))  # [... d_value]
+        reads: SiteReads = self.top_slots(self.half_key_scores(x), x)
+        total = self.table(reads.slots, reads.coefficients.to(x.dtype))  # [... d_value]
         if self.gate_proj is not None:
             total = total * functional.silu(self.gate_proj(x))
         output: Tensor = total if self.value_proj is None else self.value_proj(total)

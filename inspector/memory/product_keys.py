@@ -11,22 +11,24 @@ All functions are pure. Shapes name their axes as in the rest of the package
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 
-class Lookup(NamedTuple):
-    """The reads a lookup selected, in descending order of score.
+@dataclass(frozen=True)
+class SiteReads:
+    """The reads a lookup selected, in descending order of score, and what multiplies their values.
 
     Invariant: ``scores[r] = half_scores[0][slots[r] // n] + half_scores[1][slots[r] % n]``.
     """
 
     slots: Tensor  # [... head knn] int64, 0 <= slot < n * n
     scores: Tensor  # [... head knn] before normalisation
-    weights: Tensor  # [... head knn] softmax over the knn of each head; sums to 1
+    weights: Tensor  # [... head knn] after it
+    coefficients: Tensor  # [... head knn] the weights, times an activation in families with one
 
 
 def score_half_keys(query: Tensor, half_keys: Tensor) -> Tensor:
@@ -134,11 +136,12 @@ def slot_scores(half_scores: Tensor, slots: Tensor) -> Tensor:
     return first + half_scores[..., 1, :].gather(-1, slots % n)
 
 
-def look_up(half_scores: Tensor, knn: int, masked: Tensor | None = None) -> Lookup:
+def look_up(half_scores: Tensor, knn: int, masked: Tensor | None = None) -> SiteReads:
     """Select, score and weigh: the whole lookup from ``half_scores [... head half half_key]``.
 
     Gradients flow through scores and weights, not through the choice of slots.
     """
     slots = select_slots(half_scores, knn, masked)
     scores = slot_scores(half_scores, slots)
-    return Lookup(slots, scores, scores.softmax(-1))
+    weights = scores.softmax(-1)
+    return SiteReads(slots, scores, weights, weights)

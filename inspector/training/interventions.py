@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from inspector.memory.llama import MemoryLlamaForCausalLM
-from inspector.memory.product_keys import Lookup
+from inspector.memory.product_keys import SiteReads
 
 
 @dataclass(frozen=True)
@@ -144,9 +144,11 @@ def read_source(
 def intervened(model: MemoryLlamaForCausalLM, source: ReadSource) -> Iterator[None]:
     """Within the block every memory layer takes its reads from where ``source`` says."""
 
-    def take(_module: nn.Module, _inputs: object, lookup: Lookup) -> Lookup:
-        slots, scores, weights = (part[source.row, source.pos] for part in lookup)
-        return Lookup(slots, scores, weights.masked_fill(source.silent[..., None, None], 0.0))
+    def take(_module: nn.Module, _inputs: object, lookup: SiteReads) -> SiteReads:
+        parts = (lookup.slots, lookup.scores, lookup.weights, lookup.coefficients)
+        slots, scores, weights, coefficients = (part[source.row, source.pos] for part in parts)
+        silenced = coefficients.masked_fill(source.silent[..., None, None], 0.0)
+        return SiteReads(slots, scores, weights, silenced)
 
     handles = [m.top_slots.register_forward_hook(take) for m in model.memory_layers.values()]
     try:

@@ -202,7 +202,7 @@ class Planted:
             torch.from_numpy(queries.reshape(contexts, 1, 2 * D_HALF)),
             torch.from_numpy(keys[None]),
         )
-        read = self.model.sites[name].select(scores).slots[:, 0, 0].numpy()
+        read = self.model.sites[name].select(scores, None).slots[:, 0, 0].numpy()
         ordered = scores[:, 0].sort(dim=-1, descending=True)
         ranks = ordered.indices.argsort(-1).numpy()  # [context half half_key]
         margin = (scores[:, 0] - ordered.values[..., :1]).numpy()

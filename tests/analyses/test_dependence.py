@@ -16,8 +16,9 @@ from inspector.analyses.facts import read_facts
 from inspector.analyses.recall import Question, measure_recall, question_batches
 from inspector.capture.contributions import read_contributions
 from inspector.capture.load import load
-from inspector.capture.session import SiteReads, logits, session
-from inspector.families.base import MemoryModel, Site
+from inspector.capture.session import LookupInput, logits, session
+from inspector.families.base import MemoryModel
+from inspector.memory.product_keys import SiteReads
 
 PARTS = ("slots", "scores", "weights", "coefficients")
 
@@ -40,9 +41,9 @@ class Put:
     reads: dict[str, list[SiteReads]]  # [pos], each [head knn]
     start: int
 
-    def __call__(self, site: Site, half_scores: Tensor, reads: SiteReads) -> SiteReads:
+    def __call__(self, made_from: LookupInput, reads: SiteReads) -> SiteReads:
         changed = SiteReads(*(getattr(reads, part).clone() for part in PARTS))
-        for pos, own in enumerate(self.reads[site.info.name], start=self.start):
+        for pos, own in enumerate(self.reads[made_from.site.info.name], start=self.start):
             for part in PARTS:
                 getattr(changed, part)[0, pos] = getattr(own, part)
         return changed

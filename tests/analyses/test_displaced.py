@@ -42,7 +42,7 @@ def sites(seed: int) -> tuple[NativeSite, NativeSite]:
 
 def sums(site: NativeSite, queries: Tensor, table: ValueTable) -> Tensor:
     scores = score_half_keys(queries.flatten(-2)[:, None], site.half_keys()[[HEAD]])
-    found = site.select(scores)
+    found = site.select(scores, None)
     return table(found.slots, found.weights)
 
 
@@ -81,7 +81,7 @@ def test_one_lookup_sums_to_what_it_did(seed: int) -> None:
 def test_only_lookups_with_new_reads_are_displaced_and_their_reads_are_named() -> None:
     _, after, queries, found = displaced(3, 40)
     scores = score_half_keys(queries.flatten(-2)[:, None], after.half_keys()[[HEAD]])
-    lookups = after.select(scores)
+    lookups = after.select(scores, None)
     rows = []
     for slots, weights in zip(lookups.slots[:, 0].tolist(), lookups.weights[:, 0], strict=True):
         pairs = [divmod(slot, N) for slot in slots]

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from inspector.capture.corpus import open_corpus
 from inspector.capture.scan_windows import Window, read_windows
-from inspector.capture.session import SiteReads, run_sites, session
+from inspector.capture.session import run_sites, session
 from inspector.capture.trace import trace
 from inspector.capture.usage import MARGIN_EDGES, SlotContexts, Usage
 from inspector.families.base import MemoryModel, Site
+from inspector.memory.product_keys import SiteReads
 
 
 @dataclass

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from inspector.capture.edits import MaskSlots, SwapReads, ZeroPositions, ZeroReads, ZeroSlots
 from inspector.capture.load import load
-from inspector.capture.session import Edit, SiteReads, logits, session
+from inspector.capture.session import Edit, LookupInput, logits, session
 from inspector.families.base import MemoryModel, Site
+from inspector.memory.product_keys import SiteReads
 from tests.families.conformance import Observation, observe, output_by_hand, reads_by_hand
 from tests.memory.by_hand import best_slots, softmax
 
@@ -275,7 +276,8 @@ def test_masking_at_some_positions_keeps_what_was_done_at_others(model: MemoryMo
 def test_an_edit_writes_to_nothing_it_was_given(model: MemoryModel, plain: Observation) -> None:
     site, half_scores = model.site("L2"), plain.half_scores["L2"]
     reads = plain.reads["L2"]
-    parts = (half_scores, reads.slots, reads.scores, reads.weights, reads.coefficients)
+    x = plain.inputs["L2"]
+    parts = (half_scores, x, reads.slots, reads.scores, reads.weights, reads.coefficients)
     before = [part.clone() for part in parts]
     everywhere = torch.ones(2, 6, dtype=torch.bool)
     for edit in (
@@ -285,7 +287,7 @@ def test_an_edit_writes_to_nothing_it_was_given(model: MemoryModel, plain: Obser
         MaskSlots(torch.arange(32)),
         SwapReads(everywhere, observe(model, IDS.flip(0)).reads),
     ):
-        edit(site, half_scores, reads)
+        edit(LookupInput(site, half_scores, x), reads)
     assert all(torch.equal(old, new) for old, new in zip(before, parts, strict=True))
 
 

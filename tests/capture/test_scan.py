@@ -341,7 +341,7 @@ def test_an_observer_sees_what_a_recording_holds(model: MemoryModel) -> None:
     with session(record=True, observer=seen) as recording:
         logits(model, ids)
     for name, site in model.sites.items():
-        reads = site.select(torch.from_numpy(seen.half_scores[name]))
+        reads = site.select(torch.from_numpy(seen.half_scores[name]), None)
         assert torch.equal(reads.slots, recording.reads[name].slots[0])
         queries = site.queries(recording.inputs[name])[0]
         np.testing.assert_array_equal(seen.queries[name], queries.numpy())

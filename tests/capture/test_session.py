@@ -13,9 +13,10 @@ from torch import Tensor
 
 from inspector.capture.edits import ZeroPositions
 from inspector.capture.load import load
-from inspector.capture.session import SiteReads, logits, session
-from inspector.families.base import MemoryModel, Site
+from inspector.capture.session import LookupInput, logits, session
+from inspector.families.base import MemoryModel
 from inspector.families.registry import open_checkpoint
+from inspector.memory.product_keys import SiteReads
 
 IDS = torch.tensor([[0, 41, 7, 299, 5], [0, 3, 260, 270, 8]])
 
@@ -33,15 +34,15 @@ def plain(tiny_checkpoint: Callable[..., Path]) -> Tensor:
     return logits(unhooked, IDS)
 
 
-def halve(site: Site, half_scores: Tensor, reads: SiteReads) -> SiteReads:
+def halve(made_from: LookupInput, reads: SiteReads) -> SiteReads:
     return replace(reads, coefficients=reads.coefficients * 0.5)
 
 
-def shift(site: Site, half_scores: Tensor, reads: SiteReads) -> SiteReads:
+def shift(made_from: LookupInput, reads: SiteReads) -> SiteReads:
     return replace(reads, coefficients=reads.coefficients + 1.0)
 
 
-def fail(site: Site, half_scores: Tensor, reads: SiteReads) -> SiteReads:
+def fail(made_from: LookupInput, reads: SiteReads) -> SiteReads:
     raise RuntimeError("this edit fails")
 
 
@@ -138,8 +139,14 @@ def test_edits_are_applied_in_the_order_given(model: MemoryModel) -> None:
 def test_an_edit_sees_its_site_and_its_half_scores(model: MemoryModel) -> None:
     seen = []
 
-    def watch(site: Site, half_scores: Tensor, reads: SiteReads) -> SiteReads:
-        seen.append((site, half_scores.shape, torch.equal(reads.coefficients, reads.weights)))
+    def watch(made_from: LookupInput, reads: SiteReads) -> SiteReads:
+        seen.append(
+            (
+                made_from.site,
+                made_from.half_scores.shape,
+                torch.equal(reads.coefficients, reads.weights),
+            )
+        )
         return reads
 
     with session([watch]):
@@ -149,7 +156,7 @@ def test_an_edit_sees_its_site_and_its_half_scores(model: MemoryModel) -> None:
 
 
 def test_an_edit_that_changes_nothing_changes_no_logit(model: MemoryModel, plain: Tensor) -> None:
-    with session([lambda site, half_scores, reads: reads]):
+    with session([lambda made_from, reads: reads]):
         assert torch.equal(logits(model, IDS), plain)
 
 

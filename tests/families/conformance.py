@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inspector.capture.session import Edit, SiteReads, logits, session
+from inspector.capture.session import Edit, logits, session
 from inspector.families.base import MemoryModel, Site
+from inspector.memory.product_keys import SiteReads
 from tests.conftest import SENTENCES
 from tests.families.by_hand import native_logits
 from tests.families.tiny_native import write_checkpoint

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from inspector.capture.edits import MaskSlots, ZeroPositions, ZeroReads, ZeroSlots
 from inspector.capture.load import load, self_check
-from inspector.capture.session import Edit, SiteReads, logits, session
+from inspector.capture.session import Edit, logits, session
 from inspector.capture.trace import trace
 from inspector.families.base import MemoryModel
 from inspector.families.registry import open_checkpoint
+from inspector.memory.product_keys import SiteReads
 from tests.families.conformance import (
     CASES,
     NOTHING,
@@ -123,7 +124,7 @@ def test_masked_reads_are_those_of_a_search_of_the_keys_that_are_left(model: Mem
     seen = observe(model, random_ids(model))
     for name, site in model.sites.items():
         masked = frozenset(seen.reads[name].slots.flatten().unique()[::2].tolist())
-        found = site.select(seen.half_scores[name], as_tensor(masked))
+        found = site.select(seen.half_scores[name], seen.inputs[name], as_tensor(masked))
         assert torch.equal(found.slots, reads_by_hand(site, seen.half_scores[name], masked).slots)
 
 
