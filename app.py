@@ -11,12 +11,17 @@ st.set_page_config(
     page_title="Memory Layer Inspector", page_icon="🗝️", layout="wide", initial_sidebar_state=250
 )
 
-PAGES = {
-    "checkpoint": st.Page("pages/checkpoint.py", title="Checkpoint", icon="🗂️", default=True),
-    "trace": st.Page("pages/trace.py", title="Trace", icon="🔎"),
-    "usage": st.Page("pages/usage.py", title="Usage", icon="📊"),
+SECTIONS = {
+    "Inspect": {
+        "checkpoint": st.Page("pages/checkpoint.py", title="Checkpoint", icon="🗂️", default=True),
+        "trace": st.Page("pages/trace.py", title="Trace", icon="🔎"),
+        "usage": st.Page("pages/usage.py", title="Usage", icon="📊"),
+    },
+    "Teach": {
+        "lookup": st.Page("pages/lookup.py", title="Lookup", icon="🎓"),
+    },
 }
-page = st.navigation({"Inspect": list(PAGES.values())})
-frame.redirect(dict(PAGES))
+page = st.navigation({title: list(pages.values()) for title, pages in SECTIONS.items()})
+frame.redirect({name: page for pages in SECTIONS.values() for name, page in pages.items()})
 frame.sidebar()
 page.run()

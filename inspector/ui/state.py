@@ -22,6 +22,10 @@ MEASURE = "measure"
 CORPUS = "corpus"
 COLUMN = "column"
 TOKENS = "tokens"  # of a scan, at most
+VIEW = "view"  # of the lookup page: the model, or the tiny memory
+STEP = "step"
+HEAD = "head"
+QUERY = "query"  # of the tiny memory
 PAGE = "page"  # only while a first deep link is redirected through the frame
 
 _REMEMBERED = "url"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
-from tests.browser.app_server import FLAGS, PATIENCE, ROOT, served
+from tests.browser.app_server import PATIENCE, ROOT, served
 
 pytestmark = pytest.mark.browser
 
@@ -23,31 +23,6 @@ OWN_PROBE = re.compile(r"/\w+/_stcore/(health|host-config)$")
 needs_sample = pytest.mark.skipif(
     not SAMPLE.is_dir(), reason=f"{SAMPLE.name} is not there yet: inspector train makes it"
 )
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("browser cache")
-
-
-@pytest.fixture(scope="module")
-def address(cache: Path) -> Iterator[str]:
-    with served(cache) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tiny_checkpoint: Callable[..., Path]) -> Path:
-    return tiny_checkpoint()
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: Path) -> Iterator[Browser]:
-    expect.set_options(timeout=PATIENCE)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 class Visitor:
