@@ -6,6 +6,7 @@ InspectorError
 │   ├── CheckpointMismatch
 │   ├── UnsafeCheckpoint
 │   ├── UnknownFamily
+│   ├── TokenizerNeeded
 │   └── SelfCheckFailed
 ├── PromptError
 │   ├── EmptyPrompt
@@ -13,9 +14,15 @@ InspectorError
 │   └── UnknownToken
 ├── DeviceUnavailable
 ├── SlotError
+├── EditError
+│   └── PatchError
 ├── FactsError
 ├── CorpusError
+├── ComparisonError
 ├── CacheError
+├── SearchError
+├── NotShown
+├── Cancelled
 └── TrainingError
     └── ConfigError
 
@@ -57,6 +64,10 @@ class UnknownFamily(CheckpointError):
     """No family of ``inspector.families`` recognises this checkpoint."""
 
 
+class TokenizerNeeded(CheckpointError):
+    """The checkpoint doesn't bring its tokenizer: the user has to say where its file is."""
+
+
 class SelfCheckFailed(CheckpointError):
     """The contributions of the reads do not add up to what the model computed."""
 
@@ -85,6 +96,14 @@ class SlotError(InspectorError):
     """A slot is out of range, or an address such as ``L4·H2·(431,77)`` cannot be read."""
 
 
+class EditError(InspectorError):
+    """An edit of slots cannot be read, or cannot be made in this model."""
+
+
+class PatchError(EditError):
+    """A patch is damaged, was made for another checkpoint, or conflicts with another."""
+
+
 class FactsError(InspectorError):
     """A file of facts has a row that cannot be read; ``row`` counts from 1."""
 
@@ -102,8 +121,24 @@ class CorpusError(InspectorError):
         self.row = row
 
 
+class ComparisonError(InspectorError):
+    """Two checkpoints have nothing of the kind to hold side by side."""
+
+
 class CacheError(InspectorError):
     """A stored result cannot be read or written."""
+
+
+class SearchError(InspectorError):
+    """What to search for is empty, or no regular expression."""
+
+
+class NotShown(InspectorError):
+    """It cannot be said of this kind of model, as when an output is no sum of its reads."""
+
+
+class Cancelled(InspectorError):
+    """Long work was stopped by the user before it had anything to keep."""
 
 
 class TrainingError(InspectorError):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 from torch import Tensor
 
-from inspector.families.base import MemoryModel, SiteInfo
+from inspector.families.base import MemoryModel, Site, SiteInfo
 from inspector.memory.product_keys import candidate_ranks
 
 
@@ -19,6 +19,7 @@ from inspector.memory.product_keys import candidate_ranks
 class Costs:
     """Parameter counts, and what one token uses of them.
 
+    Rows that make activations (``Site.activation_table``) are counted with the values.
     ``backbone`` are all parameters but half-keys and values; ``touched`` are those that one token
     needs: the backbone with one embedding row per token, all half-keys, and the value rows it
     reads (each read counted: knn rows per head and site).
@@ -55,15 +56,18 @@ class Costs:
 def measure_costs(model: MemoryModel) -> Costs:
     """Count ``model``'s parameters and its memory layers' arithmetic."""
     total = sum(parameter.numel() for parameter in model.module.parameters())
-    values = sum(table.weight.numel() for table in model.tables)
+    tables = (*model.tables, *model.activation_tables)
+    values = sum(table.weight.numel() for table in tables)
     infos = [site.info for site in model.sites.values()]
+    widths = [site.table.d_value + _activation_width(site) for site in model.sites.values()]
     half_keys = sum(i.heads * 2 * i.half_keys * (i.d_key // 2) for i in infos)
     backbone = total - values - half_keys
     embedding = model.backbone.embedding.weight
     assert isinstance(embedding, Tensor)
     tied = embedding is model.backbone.head.weight
     unused = 0 if tied else embedding.numel() - embedding.shape[1]  # rows of other tokens
-    touched = backbone - unused + half_keys + sum(i.heads * i.knn * i.d_value for i in infos)
+    fetched = sum(i.heads * i.knn * width for i, width in zip(infos, widths, strict=True))
+    touched = backbone - unused + half_keys + fetched
     width = int(model.config.get("intermediate_size", 4 * (infos[0].d_model if infos else 0)))
     site = infos[0] if infos else None
     return Costs(
@@ -77,22 +81,29 @@ def measure_costs(model: MemoryModel) -> Costs:
     )
 
 
+def _activation_width(site: Site) -> int:
+    """Numbers that a read fetches beside its value."""
+    return 0 if site.activation_table is None else site.activation_table.d_value
+
+
 def site_flops(info: SiteInfo, model: MemoryModel) -> int:
     """Floating-point operations of one memory layer for one token.
 
     Query projection, half-key scores, candidate sums, weighted sum of values, and the dense
     matrices before and after it (``W`` and ``W_o`` of Memory+) as its module has them.
     """
-    query = info.d_model * info.heads * info.d_key
+    query = info.d_model * info.heads * info.d_key if info.projects else 0
     scores = info.heads * 2 * info.half_keys * (info.d_key // 2)
     ranks = min(info.knn, info.half_keys)
     candidates = info.heads * len(candidate_ranks(info.knn, ranks)[0])
-    summed = info.heads * info.knn * info.d_value
-    lookup = {"half_keys", "query"}
+    width = info.d_value + _activation_width(model.sites[info.name])
+    summed = info.heads * info.knn * width
+    lookup = {"half_keys", "query", "to_queries", "router_gate"}
+    tables = {id(table.weight) for table in (*model.tables, *model.activation_tables)}
     dense = sum(
         parameter.numel()
         for name, parameter in model.sites[info.name].module.named_parameters()
-        if parameter.ndim == 2 and not lookup & set(name.split("."))
+        if parameter.ndim == 2 and id(parameter) not in tables and not lookup & set(name.split("."))
     )
     return 2 * (query + scores + summed + dense) + candidates
 

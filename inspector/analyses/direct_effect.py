@@ -17,6 +17,7 @@ from torch import Tensor
 
 from inspector.capture.contributions import read_contributions
 from inspector.capture.trace import Trace
+from inspector.errors import NotShown
 from inspector.families.base import MemoryModel
 from inspector.memory.product_keys import SiteReads
 
@@ -28,7 +29,7 @@ class PartEffect:
     """One part's direct effect, in logits."""
 
     label: str
-    kind: str  # embedding, attention, feed-forward, reads, remainder
+    kind: str  # embedding, attention, feed-forward, reads, remainder; site: no sum of its reads
     layer: int  # block; -1 for the embedding
     effect: float
 
@@ -38,7 +39,7 @@ class DirectEffect:
     """Direct effects on the contrast ``token - against`` at one position, in logits.
 
     ``parts`` sum to ``total`` up to rounding (``error`` is how far they are off); ``reads`` per
-    site ``[head knn]`` sum to that site's part of kind reads.
+    site ``[head knn]`` sum to that site's part of kind reads; sites that are none have no entry.
     """
 
     pos: int
@@ -66,7 +67,15 @@ def direct_effect(
         token: the token whose logit is explained.
         against: the token it's contrasted with, or MEAN: shifts common to all tokens cancel.
         row: batch row.
+
+    Raises:
+        NotShown: not all parts of the model are known.
     """
+    if not model.backbone.complete:
+        raise NotShown(
+            f"Not all parts of {model.name} that write to its residual stream could be told apart, "
+            "so its logits cannot be split over them. Ablation measures what a read does."
+        )
     with torch.inference_mode():
         unembedding = model.backbone.unembedding().double()
         other = unembedding.mean(0) if against == MEAN else unembedding[against]
@@ -88,6 +97,9 @@ def direct_effect(
                 add(f"Feed-forward {layer}", "feed-forward", layer, written)
             if layer in by_layer:
                 name = by_layer[layer]
+                if not trace.sites[name].additive:
+                    add(f"{name} output", "site", layer, trace.residual.sites[name][row, pos])
+                    continue
                 vectors, remainder = _site_parts(model, trace, name, row, pos)
                 reads[name] = (vectors.double() @ direction).cpu().numpy()
                 add(f"{name} reads", "reads", layer, vectors.sum((0, 1)))
@@ -105,7 +117,11 @@ def _site_parts(
     """Contributions ``[head knn d_model]`` and remainder ``[d_model]`` of a site at a position."""
     site, x = model.sites[name], trace.inputs[name][row, pos]
     reads = reads_at(trace, name, pos, row)
-    return read_contributions(site, x, reads), site.remainder(x)
+    vectors = read_contributions(site, x, reads, trace.overlay(name, row))
+    carried, layer = model.backbone.carried, site.info.layer
+    return carried(vectors, layer, "feed_forward"), carried(
+        site.remainder(x), layer, "feed_forward"
+    )
 
 
 def reads_at(trace: Trace, site: str, pos: int, row: int = 0) -> SiteReads:

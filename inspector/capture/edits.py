@@ -67,11 +67,36 @@ class ZeroPositions:
 
 
 @dataclass(frozen=True)
-class ZeroSlots:
-    """Zero every read of chosen slots: ``slots [slot]``, at all sites by default.
+class ScaleReads:
+    """Multiply coefficients: per site ``factors [batch pos head knn]``, differentiable.
 
-    Slots are numbers within a table: where a model has several, name the sites of the one that is
-    meant (``model.sites_of``).
+    With factors of one that require a gradient, the gradient of any output is what a read's
+    coefficient times its derivative comes to. Sites without factors keep their reads.
+    """
+
+    factors: Mapping[str, Tensor]
+
+    def __call__(self, made_from: LookupInput, reads: SiteReads) -> SiteReads:
+        """The reads with their coefficients multiplied."""
+        factors = self.factors.get(made_from.site.info.name)
+        if factors is None:
+            return reads
+        return replace(reads, coefficients=reads.coefficients * factors)
+
+
+def _per_read(slots: Tensor) -> Tensor:
+    """Slots as ``[... masked]`` that broadcasts over ``[batch pos head]``."""
+    return slots[:, None, None, :] if slots.ndim == 2 else slots
+
+
+@dataclass(frozen=True)
+class ZeroSlots:
+    """Zero every read of chosen slots, at all sites by default.
+
+    ``slots [slot]`` for the whole batch, ``[batch slot]`` with a row per variant, or
+    ``[batch pos head slot]`` (axes of size 1 broadcast) to limit where; -1 pads. Slots are numbers
+    within a table: where a model has several, name the sites of the one that is meant
+    (``model.sites_of``).
     """
 
     slots: Tensor
@@ -81,7 +106,10 @@ class ZeroSlots:
         """The reads with 0 as coefficient where they read one of the slots."""
         if not _covers(made_from.site, self.sites):
             return reads
-        mask = torch.isin(reads.slots, self.slots)
+        if self.slots.ndim == 1:
+            mask = torch.isin(reads.slots, self.slots)
+        else:
+            mask = (reads.slots[..., None] == _per_read(self.slots)[..., None, :]).any(-1)
         return replace(reads, coefficients=reads.coefficients.masked_fill(mask, 0.0))
 
 
@@ -89,10 +117,11 @@ class ZeroSlots:
 class MaskSlots:
     """Remove slots before the top k, so that others take their place.
 
-    ``slots [masked]`` for the whole batch or ``[batch masked]`` with a row per variant, padded
-    with -1; ``positions [batch pos]`` bool limits where, None is everywhere. As with
-    ``ZeroSlots``, name the sites where there are several tables. It looks the reads up anew, so
-    it comes before other edits, and one of them names all the slots that are to go.
+    ``slots [masked]`` for the whole batch, ``[batch masked]`` with a row per variant, or
+    ``[batch pos head masked]`` (axes of size 1 broadcast), padded with -1; ``positions
+    [batch pos]`` bool limits where, None is everywhere. As with ``ZeroSlots``, name the sites
+    where there are several tables. It looks the reads up anew, so it comes before other edits,
+    and one of them names all the slots that are to go.
     """
 
     slots: Tensor
@@ -103,8 +132,7 @@ class MaskSlots:
         """The site's own lookup over what is left."""
         if not _covers(made_from.site, self.sites):
             return reads
-        masked = self.slots if self.slots.ndim == 1 else self.slots[:, None, None, :]
-        without = made_from.without(masked)
+        without = made_from.without(_per_read(self.slots))
         if self.positions is None:
             return without
         return _where(self.positions, without, reads)

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import torch
 
-import inspector.families.native  # noqa: F401  registers itself
+import inspector.families.doge
+import inspector.families.meta
+import inspector.families.native  # noqa: F401  families register themselves
 from inspector.capture.contributions import relative_error, site_errors
 from inspector.capture.session import install_hooks, logits, session
+from inspector.capture.trace import written_parts
 from inspector.errors import CheckpointNotFound, DeviceUnavailable
 from inspector.families.base import MemoryModel
 from inspector.families.registry import open_checkpoint
@@ -24,19 +27,21 @@ class SelfCheck:
     """How exactly the parts add up to what the model computes, on a probe of random tokens.
 
     Errors are the largest deviation over the largest magnitude. ``sites``: contributions plus
-    remainder against each memory layer's own output; ``residual``: everything written against
-    what the final norm saw; ``hooked``: recorded logits against those of an unhooked pass.
+    remainder against each memory layer's own output, where that is a sum of reads; ``residual``:
+    everything written against what the final norm saw, None where the model's parts could not be
+    told apart; ``hooked``: recorded logits against those of an unhooked pass.
     """
 
     sites: Mapping[str, float]
-    residual: float
+    residual: float | None
     hooked: float
     tolerance: float
 
     @property
     def passed(self) -> bool:
         """Whether every error is within tolerance for the model's number format."""
-        errors = (*self.sites.values(), self.residual, self.hooked)
+        residual = () if self.residual is None else (self.residual,)
+        errors = (*self.sites.values(), *residual, self.hooked)
         return all(error <= self.tolerance for error in errors)  # NaN fails, which max would lose
 
 
@@ -59,29 +64,44 @@ def choose_device(device: str) -> torch.device:
     return chosen
 
 
-def load(path: str | Path, device: str = "auto", dtype: torch.dtype | None = None) -> MemoryModel:
+def load(
+    path: str | Path,
+    device: str = "auto",
+    dtype: torch.dtype | None = None,
+    tokenizer: str | Path | None = None,
+) -> MemoryModel:
     """Open the checkpoint at ``path``, ready to be traced.
 
     Value tables stay in their file on the CPU: only rows that are read are fetched.
 
     Args:
-        path: a checkpoint's directory.
+        path: a checkpoint's directory or file.
         device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:1``.
         dtype: number format to compute in; None keeps the checkpoint's own.
+        tokenizer: its tokenizer's file, where the checkpoint doesn't bring one.
 
     Raises:
         CheckpointError: it cannot be opened, or its tensors and its config disagree.
+        TokenizerNeeded: it doesn't bring its tokenizer, and ``tokenizer`` doesn't say where it is.
         DeviceUnavailable: there is no such device here.
     """
+    model = open_checkpoint(
+        _expanded(path),
+        device=choose_device(device),
+        dtype=dtype,
+        tokenizer=None if tokenizer is None else _expanded(tokenizer),
+    )
+    install_hooks(model)
+    return model
+
+
+def _expanded(path: str | Path) -> Path:
     try:
-        folder = Path(path).expanduser()
+        return Path(path).expanduser()
     except RuntimeError:
         raise CheckpointNotFound(
             f"There is no home directory as in {str(path)!r}. Give the full path."
         ) from None
-    model = open_checkpoint(folder, device=choose_device(device), dtype=dtype)
-    install_hooks(model)
-    return model
 
 
 def self_check(model: MemoryModel, seed: int = 0) -> SelfCheck:
@@ -94,14 +114,12 @@ def self_check(model: MemoryModel, seed: int = 0) -> SelfCheck:
     with session(record=True, residual=True) as recording:
         recorded = logits(model, ids)
     with torch.inference_mode():
-        sites = site_errors(model, recording.reads, recording.inputs, recording.outputs)
-        assert recording.embedding is not None
-        assert recording.residual is not None
-        written = recording.embedding + sum(
-            part
-            for parts in (recording.attentions, recording.feed_forwards, recording.outputs)
-            for part in parts.values()
+        sites = site_errors(
+            model, recording.reads, recording.inputs, recording.outputs, recording.values
         )
-        residual = relative_error(written, recording.residual)
+        residual = None
+        if model.backbone.complete:
+            parts = written_parts(model, recording)
+            residual = relative_error(sum(parts.all(), parts.embedding), parts.final)
     hooked = relative_error(recorded, plain)
     return SelfCheck(sites, residual, hooked, _TOLERANCE[model.dtype])

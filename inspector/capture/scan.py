@@ -21,7 +21,7 @@ from inspector.capture.scan_windows import (
     make_chunks,
     read_windows,
 )
-from inspector.capture.session import run_sites, session
+from inspector.capture.session import run_sites, session, standing_edits
 from inspector.capture.usage import Usage
 from inspector.errors import CheckpointError
 from inspector.families.base import MemoryModel
@@ -84,6 +84,7 @@ def scan(
     if batch_tokens < 1 or (tokens is not None and tokens < 1):
         raise ValueError(f"tokens = {tokens} and batch_tokens = {batch_tokens} are at least 1")
     source = open_corpus(corpus)
+    cache = cache and not standing_edits(model)  # what is kept is of the model as it is
     parameters = _parameters(model, source, tokens, seed, batch_tokens) if cache else None
     with open_store(parameters) as store, torch.inference_mode():
         if store.done is not None:

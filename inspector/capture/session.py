@@ -11,12 +11,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from inspector.capture.value_edits import NewValues, Overlay, overlay_values
+from inspector.errors import NotShown
 from inspector.families.base import MemoryModel, Site
+from inspector.memory.llama import MemoryLlamaForCausalLM
 from inspector.memory.product_keys import SiteReads
 
 
@@ -27,17 +30,41 @@ class LookupInput:
     site: Site
     half_scores: Tensor  # [batch pos head half half_key]
     x: Tensor  # [batch pos d_model] what the site reads
+    earlier: tuple[Edit, ...] = ()  # edits that this lookup went through before
 
     def without(self, masked: Tensor) -> SiteReads:
-        """The site's own lookup with ``masked`` slots (``[... masked]``, -1 pads) left out."""
-        return self.site.select(self.half_scores, self.x, masked)
+        """The site's own lookup with ``masked`` slots (``[... masked]``, -1 pads) left out.
+
+        What earlier edits mask stays masked, and their other changes are made to it.
+        """
+        gone = [edit.masked(self) for edit in self.earlier if isinstance(edit, MaskingEdit)]
+        parts = [part for part in (*gone, masked) if part is not None]
+        reads = self.site.select(self.half_scores, self.x, _side_by_side(parts))
+        for edit in self.earlier:
+            if not isinstance(edit, MaskingEdit):
+                reads = edit(self, reads)
+        return reads
+
+
+def _side_by_side(parts: list[Tensor]) -> Tensor:
+    """Masked slots ``[... masked]`` of several edits in one; leading axes broadcast."""
+    leading = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
+    return torch.cat([part.expand(*leading, part.shape[-1]) for part in parts], dim=-1)
 
 
 class Edit(Protocol):
-    """A change to the reads of one forward pass."""
+    """A change to the reads of one forward pass. ``NewValues`` changes what they fetch instead."""
 
     def __call__(self, made_from: LookupInput, reads: SiteReads) -> SiteReads:
         """The reads that the site is to use instead of ``reads``, all ``[batch pos head knn]``."""
+
+
+@runtime_checkable
+class MaskingEdit(Edit, Protocol):
+    """An edit that masks slots and does nothing else, so that later lookups can keep to it."""
+
+    def masked(self, made_from: LookupInput) -> Tensor | None:
+        """What it masks here, broadcasting to ``[batch pos head masked]``, -1 pads; or None."""
 
 
 @dataclass
@@ -51,6 +78,7 @@ class Recording:
     attentions: dict[int, Tensor] = field(default_factory=dict)
     feed_forwards: dict[int, Tensor] = field(default_factory=dict)  # blocks without memory
     residual: Tensor | None = None  # input of the final norm
+    values: dict[int, Overlay] = field(default_factory=dict)  # by table, where edited
 
 
 class Observer(Protocol):
@@ -71,7 +99,18 @@ class _Session:
     observer: Observer | None
 
 
+@dataclass(frozen=True)
+class _Standing:
+    """Edits of one model that hold for all passes of this thread, until their block ends."""
+
+    sites: tuple[Site, ...]
+    edits: tuple[Edit, ...]
+
+
 _session: ContextVar[_Session | None] = ContextVar("inspector_session", default=None)
+_standing: ContextVar[tuple[_Standing, ...]] = ContextVar("inspector_standing", default=())
+# The reads of the site that is computing, for as long as it does, where values are edited.
+_looked_up: ContextVar[SiteReads | None] = ContextVar("inspector_looked_up", default=None)
 
 
 @contextmanager
@@ -96,6 +135,38 @@ def session(
         _session.reset(token)
 
 
+@contextmanager
+def standing(model: MemoryModel, edits: Sequence[Edit]) -> Iterator[None]:
+    """Within the block, every pass of ``model`` in this thread goes through ``edits``.
+
+    Sessions in the block add their own after these. Blocks may be nested.
+    """
+    here = _Standing(tuple(model.sites.values()), tuple(edits))
+    token = _standing.set((*_standing.get(), here))
+    try:
+        yield
+    finally:
+        _standing.reset(token)
+
+
+def standing_edits(model: MemoryModel) -> tuple[Edit, ...]:
+    """Edits that every pass of ``model`` goes through here: what is kept must not be of them."""
+    return next((_standing_at(site) for site in model.sites.values()), ())
+
+
+def standing_rows(site: Site, slots: Tensor) -> Tensor:
+    """Values of ``slots [...]`` as a pass would fetch them here, edited or not."""
+    overlay = overlay_values(_standing_at(site)).get(site.info.table)
+    if overlay is None:
+        return site.table.rows(slots)
+    return overlay.to(slots.device).rows(site, slots)
+
+
+def _standing_at(site: Site) -> tuple[Edit, ...]:
+    blocks = _standing.get()
+    return tuple(e for block in blocks if any(s is site for s in block.sites) for e in block.edits)
+
+
 def install_hooks(model: MemoryModel) -> None:
     """Put the permanent hooks on ``model``; called once, when it is opened."""
     for name, site in model.sites.items():
@@ -116,17 +187,22 @@ def install_hooks(model: MemoryModel) -> None:
 def _on_lookup(
     name: str, site: Site, _module: nn.Module, inputs: tuple[Tensor, Tensor], reads: SiteReads
 ) -> SiteReads | None:
-    current = _session.get()
-    if current is None:
-        return None
-    for edit in current.edits:
-        reads = edit(LookupInput(site, *inputs), reads)
-    if current.recording is not None:
+    current, edits = _session.get(), _edits_at(site)
+    for number, edit in enumerate(edits):
+        reads = edit(LookupInput(site, *inputs, edits[:number]), reads)
+    if any(isinstance(edit, NewValues) for edit in edits):
+        _looked_up.set(reads)
+    if current is not None and current.recording is not None:
         parts = (reads.slots, reads.scores, reads.weights, reads.coefficients)
         current.recording.reads[name] = SiteReads(*(part.detach() for part in parts))
-    if current.observer is not None:
+    if current is not None and current.observer is not None:
         current.observer.looked_up(site, inputs[0], reads)
-    return reads if current.edits else None
+    return reads if edits else None
+
+
+def _edits_at(site: Site) -> tuple[Edit, ...]:
+    current = _session.get()
+    return (*_standing_at(site), *(() if current is None else current.edits))
 
 
 def _recording(residual: bool) -> Recording | None:
@@ -138,12 +214,35 @@ def _recording(residual: bool) -> Recording | None:
 
 def _on_site(
     name: str, site: Site, _module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor
-) -> None:
+) -> Tensor | None:
+    edited = _with_new_values(site, inputs[0], output)
     if (recording := _recording(residual=False)) is not None:
         recording.inputs[name] = inputs[0].detach()
-        recording.outputs[name] = output.detach()
+        recording.outputs[name] = output.detach() if edited is None else edited.detach()
     if (current := _session.get()) is not None and current.observer is not None:
         current.observer.entered(site, inputs[0])
+    return edited
+
+
+def _with_new_values(site: Site, x: Tensor, output: Tensor) -> Tensor | None:
+    """The site's output as its edited values make it; None where none of them was read."""
+    reads = _looked_up.get()
+    if reads is None:
+        return None
+    _looked_up.set(None)
+    overlay = overlay_values(_edits_at(site)).get(site.info.table)
+    if overlay is None:
+        return None
+    if not site.info.additive:
+        raise NotShown(
+            f"The output of {site.info.name} is not a sum of its reads, so what other values would "
+            "make of it cannot be said. Zero or mask slots instead."
+        )
+    overlay = overlay.to(x.device)
+    if (recording := _recording(residual=False)) is not None:
+        recording.values[site.info.table] = overlay.detached()
+    added = overlay.added(site, x, reads)
+    return None if added is None else output + added
 
 
 def _on_embedding(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
@@ -179,3 +278,17 @@ def run_sites(model: MemoryModel, ids: Tensor) -> None:
     trunk = getattr(model.module, "base_model", model.module)
     with torch.inference_mode():
         trunk(input_ids=ids, use_cache=False)
+
+
+def logits_where(model: MemoryModel, ids: Tensor, where: Tensor) -> Tensor:
+    """Logits of chosen positions alone, ``[position d_vocab]``: ``where [batch pos]`` bool.
+
+    Gradients flow unless they are switched off. The head over the vocabulary is most of the work
+    of a small model; where we know that it comes last, it's run for those positions only.
+    """
+    if isinstance(model.module, MemoryLlamaForCausalLM):
+        trunk = model.module.model(input_ids=ids, use_cache=False)
+        chosen: Tensor = model.backbone.head(trunk.last_hidden_state[where])
+        return chosen
+    whole: Tensor = model.module(input_ids=ids, use_cache=False).logits
+    return whole[where]

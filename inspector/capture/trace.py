@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from inspector.capture.session import Edit, Recording, logits, session
+from inspector.capture.value_edits import Overlay
 from inspector.errors import EmptyPrompt, PromptTooLong, UnknownToken
 from inspector.families.base import MemoryModel, SiteInfo
 from inspector.memory.product_keys import SiteReads
@@ -24,6 +25,9 @@ Reads = SiteReads
 class Residual:
     """What every part wrote to the residual stream; their sum is what the final norm saw.
 
+    Each is as it reaches the final norm directly, so that where later blocks scale the stream
+    (``Backbone.carried``), it is scaled likewise.
+
     ``embedding [batch pos d_model]``, ``attentions`` and ``feed_forwards`` by block (dense blocks
     only), ``sites`` by name, ``final [batch pos d_model]``.
     """
@@ -33,6 +37,11 @@ class Residual:
     feed_forwards: Mapping[int, Tensor]
     sites: Mapping[str, Tensor]
     final: Tensor
+
+    def all(self) -> Iterator[Tensor]:
+        """What was written after the embedding."""
+        for parts in (self.attentions, self.feed_forwards, self.sites):
+            yield from parts.values()
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +61,7 @@ class Trace:
     residual: Residual
     sites: Mapping[str, SiteInfo]
     token_text: Callable[[int], str]
+    values: Mapping[int, Overlay] = field(default_factory=dict)  # by table, where edited
 
     def __post_init__(self) -> None:
         """Refuse parts that disagree in shape."""
@@ -69,6 +79,11 @@ class Trace:
     def tokens(self) -> tuple[str, ...]:
         """Texts of the tokens of the first (for a text: the only) batch row."""
         return self.texts[0]
+
+    def overlay(self, site: str, row: int = 0) -> Overlay | None:
+        """The edited values that ``site`` fetched in one batch row, for ``read_contributions``."""
+        edited = self.values.get(self.sites[site].table)
+        return None if edited is None else edited.row(row)
 
     @cached_property
     def top(self) -> tuple[tuple[tuple[tuple[str, float], ...], ...], ...]:
@@ -221,9 +236,26 @@ def trace(
     return _assemble(model, tokens, scores, recording)
 
 
-def _assemble(model: MemoryModel, ids: Tensor, scores: Tensor, recording: Recording) -> Trace:
+def written_parts(model: MemoryModel, recording: Recording) -> Residual:
+    """What a pass, recorded with ``residual``, wrote to the residual stream."""
     assert recording.embedding is not None
     assert recording.residual is not None
+    carried, sites = model.backbone.carried, model.sites
+    return Residual(
+        embedding=carried(recording.embedding, -1, "embedding"),
+        attentions={b: carried(p, b, "attention") for b, p in recording.attentions.items()},
+        feed_forwards={
+            b: carried(p, b, "feed_forward") for b, p in recording.feed_forwards.items()
+        },
+        sites={
+            name: carried(output, sites[name].info.layer, "feed_forward")
+            for name, output in recording.outputs.items()
+        },
+        final=recording.residual,
+    )
+
+
+def _assemble(model: MemoryModel, ids: Tensor, scores: Tensor, recording: Recording) -> Trace:
     texts = {token: model.token_text(token) for token in set(ids.flatten().tolist())}
     return Trace(
         ids=ids,
@@ -231,13 +263,8 @@ def _assemble(model: MemoryModel, ids: Tensor, scores: Tensor, recording: Record
         logits=scores,
         reads=recording.reads,
         inputs=recording.inputs,
-        residual=Residual(
-            embedding=recording.embedding,
-            attentions=recording.attentions,
-            feed_forwards=recording.feed_forwards,
-            sites=recording.outputs,
-            final=recording.residual,
-        ),
+        residual=written_parts(model, recording),
         sites={name: site.info for name, site in model.sites.items()},
         token_text=model.token_text,
+        values=recording.values,
     )

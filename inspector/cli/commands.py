@@ -15,12 +15,10 @@ import typer
 from inspector.cli import payloads, tables
 from inspector.cli.output import progress_bar, say, show, status
 from inspector.errors import (
-    CacheError,
     CheckpointError,
     InspectorError,
     PromptError,
     SelfCheckFailed,
-    SlotError,
 )
 
 app = typer.Typer(
@@ -30,7 +28,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Checkpoint = Annotated[Path, typer.Argument(help="Directory of a checkpoint.", show_default=False)]
+Checkpoint = Annotated[
+    Path, typer.Argument(help="A checkpoint: its directory or file.", show_default=False)
+]
+Tokenizer = Annotated[
+    Path | None, typer.Option(help="Its tokenizer's file, where it doesn't bring one.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
 Json = Annotated[
     Path | None,
@@ -61,6 +64,7 @@ def trace(
     json_file: Json = None,
     device: Device = "auto",
     top: Annotated[int, typer.Option(min=1, help="Predictions, and reads a site, shown.")] = 5,
+    tokenizer: Tokenizer = None,
 ) -> None:
     """What fires on a text: for every token its predictions and each site's strongest reads."""
     from inspector.capture.load import load
@@ -70,18 +74,23 @@ def trace(
         text.encode()
     except UnicodeEncodeError:
         raise PromptError("The prompt is not valid UTF-8. Type it as text.") from None
-    model = load(checkpoint, device)
+    model = load(checkpoint, device, tokenizer=tokenizer)
     found = run_trace(model, text)
     best = payloads.predictions(model, found, top)
     show(tables.of_trace(found, best, top), payloads.of_trace(found, best), json_file)
 
 
 @app.command()
-def check(checkpoint: Checkpoint, json_file: Json = None, device: Device = "auto") -> None:
+def check(
+    checkpoint: Checkpoint,
+    json_file: Json = None,
+    device: Device = "auto",
+    tokenizer: Tokenizer = None,
+) -> None:
     """What was opened, and whether its parts add up to what the model computes."""
     from inspector.capture.load import load, self_check
 
-    model = load(checkpoint, device)
+    model = load(checkpoint, device, tokenizer=tokenizer)
     result = self_check(model)
     payload = payloads.of_check(model, result)
     show(tables.of_check(payload, model), payload, json_file)
@@ -90,61 +99,6 @@ def check(checkpoint: Checkpoint, json_file: Json = None, device: Device = "auto
             f"The self-check of {model.name} failed: what its reads add up to is further than "
             f"{result.tolerance:.0e} from what the model computes, so its traces can't be trusted."
         )
-
-
-@app.command()
-def decode(
-    checkpoint: Checkpoint,
-    slots: Annotated[str, typer.Option(help="Slot numbers: 1,2,3.", show_default=False)],
-    site: Annotated[str | None, typer.Option(help="A site such as L2; else the first.")] = None,
-    gate: Annotated[str, typer.Option(help="raw or static.")] = "raw",
-    json_file: Json = None,
-    device: Device = "auto",
-    top: Annotated[int, typer.Option(min=1, help="Tokens shown.")] = 5,
-) -> None:
-    """What single values say: the tokens that they promote and suppress."""
-    if gate not in ("raw", "static"):
-        raise SlotError(f"There is no gate {gate!r} to decode through: choose raw or static.")
-    try:
-        numbers = [int(number) for number in slots.split(",")]
-    except ValueError:
-        raise SlotError(f"Slots are numbers such as 1,2,3; found {slots!r}.") from None
-
-    from inspector.analyses.decoding import decode as run_decode
-    from inspector.analyses.gates import mean_gates
-    from inspector.capture.load import load
-
-    model = load(checkpoint, device)
-    chosen = model.site(site or next(iter(model.sites), "L0")).info
-    gates = mean_gates(model) if gate == "static" else None
-    if gate == "static" and chosen.gated and gates is None:
-        raise CacheError(
-            f"{model.name} has no scan of its own that says how {chosen.name} gates each slot. "
-            "`inspector evaluate` makes it; --gate raw does without."
-        )
-    found = run_decode(model, numbers, chosen.name, gate, top=top, gates=gates)
-    show(tables.of_decoding(found, chosen), payloads.of_decoding(found, chosen), json_file)
-
-
-@app.command()
-def facts(
-    checkpoint: Checkpoint,
-    facts_file: Facts = None,
-    json_file: Json = None,
-    device: Device = "auto",
-    seed: Seed = 0,
-) -> None:
-    """How many facts are recalled, whole answers: in phrasings seen in training, and held out."""
-    from inspector.capture.load import load
-    from inspector.training.evaluate import recall_by_relation
-    from inspector.training.report import checkpoint_facts
-
-    asked = checkpoint_facts(checkpoint, facts_file)
-    model = load(checkpoint, device)
-    with status() as tell:
-        tell(f"asking {len(asked):,} facts")
-        found = recall_by_relation(model, asked, seed)
-    show(tables.of_recall(found), {"relations": found}, json_file)
 
 
 @app.command()
@@ -212,6 +166,9 @@ def train(
     measure: Annotated[
         bool, typer.Option("--evaluate/--no-evaluate", help="Measure it at the end.")
     ] = True,
+    monitor: Annotated[
+        int, typer.Option(min=0, help="Record how the memory is used every so many steps; 0: not.")
+    ] = 50,
 ) -> None:
     """Train a checkpoint; killed or stopped, the same command goes on from where it was."""
     import torch
@@ -225,7 +182,13 @@ def train(
         torch.set_num_threads(threads)
     try:
         with progress_bar(settings.optimisation.steps) as report:
-            run_training(settings, out, device=str(choose_device(device)), report=report)
+            run_training(
+                settings,
+                out,
+                device=str(choose_device(device)),
+                report=report,
+                monitor_every=monitor,
+            )
     except KeyboardInterrupt:
         say("Stopped. The same command goes on from here.")
         raise typer.Exit(130) from None

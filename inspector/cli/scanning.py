@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from inspector.cli.commands import Checkpoint, Device, Json, app
+from inspector.cli.commands import Checkpoint, Device, Json, Tokenizer, app
 from inspector.cli.output import say, show
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def scan(
     seed: Annotated[int, typer.Option(help="Decides which reads are drawn as samples.")] = 0,
     json_file: Json = None,
     device: Device = "auto",
+    tokenizer: Tokenizer = None,
 ) -> None:
     """Which slots a corpus reads, and how evenly; Ctrl-C keeps what was counted until then."""
     from inspector.analyses.dead_keys import headline
@@ -59,7 +60,7 @@ def scan(
     from inspector.capture.scan import scan as run_scan
 
     source = open_corpus(corpus, column)
-    model = load(checkpoint, device)
+    model = load(checkpoint, device, tokenizer=tokenizer)
     with _stop_once() as stopped, _progress_bar() as report:
         usage = run_scan(model, source, tokens, seed=seed, report=report, cancel=stopped)
     for note in usage.notes:

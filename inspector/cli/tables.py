@@ -48,7 +48,10 @@ def of_check(payload: Mapping[str, Any], model: MemoryModel) -> Table:
     rows = [(name, _plain(value)) for name, value in about]
     rows += [(name, _describe(site.info)) for name, site in model.sites.items()]
     errors = {**check["sites"], "residual stream": check["residual"], "hooked": check["hooked"]}
-    rows += [(f"error, {name}", f"{error:.1e}") for name, error in errors.items()]
+    rows += [
+        (f"error, {name}", "not known" if error is None else f"{error:.1e}")
+        for name, error in errors.items()
+    ]
     rows += [("self-check", "passed" if check["passed"] else "FAILED")]
     rows += [("tolerance", f"{check['tolerance']:.0e}")]
     return _table(("", ""), rows)
@@ -59,10 +62,12 @@ _OWN_LINES: Final = ("sites", "self_check")
 
 def _describe(info: SiteInfo) -> str:
     gate = "gated" if info.gated else "no gate"
+    activation = "" if info.activation == "none" else f" × {info.activation}"
+    whole = "" if info.additive else ", its output is no sum of its reads"
     return (
         f"table {info.table}, {info.heads} heads × {info.knn} reads, n = {info.half_keys}, "
         f"{info.slots:,} slots, d_key {info.d_key}, d_value {info.d_value}, {gate}, "
-        f"{info.normalisation}"
+        f"{info.normalisation}{activation}{whole}"
     )
 
 
@@ -88,15 +93,6 @@ def of_decoding(found: Decoding, site: SiteInfo) -> Table:
         for row in found.to_frame().to_dict("records")
     ]
     return _table(head, rows)
-
-
-def of_recall(relations: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Recall of each relation, in seen and in held-out phrasings."""
-    rows = [
-        (name, f"{rates['n']:,}", _rate(rates["recall"]), _rate(rates["heldout_recall"]))
-        for name, rates in relations.items()
-    ]
-    return _table(("relation", "facts", "recall", "held-out recall"), rows)
 
 
 def of_bars(metrics: Metrics) -> Table:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
 
 from inspector.errors import SlotError
 from inspector.memory.product_keys import SiteReads
@@ -31,6 +30,9 @@ class SiteInfo:
     d_value: int
     gated: bool  # an input-dependent gate stands between the sum of values and the output
     normalisation: str  # what turns scores into weights, e.g. "softmax"
+    activation: str = "none"  # what makes a coefficient of a weight: "gelu"; it may be negative
+    additive: bool = True  # the output is a sum over reads; else no contributions are shown
+    projects: bool = True  # queries are a projection of x; else x itself is scored
 
     @property
     def name(self) -> str:
@@ -64,13 +66,22 @@ class Site(ABC):
     """One memory layer of one model.
 
     Invariant, checked when a checkpoint is opened: the layer's output for input x is
-    ``sum over reads of project(coefficient * value, gate(x)) + remainder(x)``.
+    ``sum over reads of project(coefficient * value, gate(x)) + remainder(x)``. A site whose
+    ``info.additive`` is False promises nothing of the kind, and is never asked for its parts.
     """
 
     info: SiteInfo
     module: nn.Module  # the memory layer: x [batch pos d_model] in, as much out
     top_slots: nn.Module  # half scores [batch pos head half half_key] and x in, SiteReads out
     table: ValueTable
+    activation_table: ValueTable | None = None  # rows that x is multiplied with: ``activation``
+
+    def activation(self, x: Tensor, slots: Tensor) -> Tensor | None:
+        """What the weights of ``slots [... head knn]`` are multiplied by, ``[... head knn]``.
+
+        None where coefficients are the weights themselves, and by default.
+        """
+        return None
 
     @abstractmethod
     def gate(self, x: Tensor) -> Tensor | None:
@@ -103,15 +114,39 @@ class Site(ABC):
         """
 
 
+Part = Literal["embedding", "attention", "feed_forward"]
+
+
 @dataclass(frozen=True)
 class Backbone:
-    """The parts that write to the residual stream, in order; each adds its output to it."""
+    """The parts that write to the residual stream, in order; each adds its output to it.
+
+    Where a block first scales the stream, channel by channel, before it adds, those scales are
+    ``residual_scales``: per block the one before attention's output and the one before the
+    feed-forward's, ``[d_model]`` each. Where not all parts could be told apart, ``complete`` is
+    False: then ``attentions`` and ``feed_forwards`` are empty and no direct effects are shown.
+    """
 
     embedding: nn.Module
     attentions: tuple[nn.Module, ...]  # one per block
     feed_forwards: tuple[nn.Module, ...]  # one per block; the memory layer where there is one
     final_norm: nn.Module
     head: nn.Linear
+    residual_scales: tuple[tuple[Tensor, Tensor], ...] = ()
+    complete: bool = True
+
+    def carried(self, written: Tensor, block: int, part: Part) -> Tensor:
+        """What of ``written [... d_model]`` by a part of ``block`` reaches the final norm directly.
+
+        The embedding's block is -1. All later scales of the stream multiply it; most families
+        have none, and then it is ``written`` itself.
+        """
+        later = [scale for pair in self.residual_scales[block + 1 :] for scale in pair]
+        if part == "attention" and self.residual_scales:
+            later.insert(0, self.residual_scales[block][1])
+        for scale in later:
+            written = written * scale
+        return written
 
     def unembedding(self) -> Tensor:
         """``[d_vocab d_model]``: the head's rows times the final norm's scale."""
@@ -129,14 +164,43 @@ class Backbone:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What was opened and how: the part of the load report that a family knows."""
+    """What was opened and how: the part of the load report that a family knows.
+
+    A tensor that is missing is no part of it: such a checkpoint is refused by its name.
+    """
 
     family: str
     recognised_by: str
     tensors_used: int
-    ignored: tuple[str, ...] = ()
-    tied: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()  # names of tensors that the computation has no use for
+    tied: tuple[str, ...] = ()  # names that are another tensor, or an identical copy of one
+    notes: tuple[str, ...] = ()  # sentences on how it was opened that a reader should know
+    limits: tuple[str, ...] = ()  # sentences: what this family cannot show, and why
+    tokenizer: str = ""  # where it came from, if that isn't plain
+
+
+class Tokenizer(Protocol):
+    """What the inspector asks of a tokenizer; those of transformers do as they are."""
+
+    @property
+    def bos_token_id(self) -> int | None:
+        """The token that every text begins with; None if there is none."""
+
+    @property
+    def eos_token_id(self) -> int | None:
+        """The token that ends a text; None if there is none."""
+
+    def __len__(self) -> int:
+        """Number of tokens."""
+
+    def __call__(self, text: str | Sequence[str], **options: Any) -> Any:
+        """``input_ids`` of one text, or of each."""
+
+    def decode(self, token_ids: Any) -> Any:
+        """The text of some tokens."""
+
+    def convert_ids_to_tokens(self, ids: int) -> Any:
+        """How the tokenizer itself spells a token; None if it has no such token."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +211,7 @@ class MemoryModel:
     path: Path
     fingerprint: str  # sha256 of the files' contents
     module: nn.Module  # ids [batch pos] in, an output with .logits [batch pos d_vocab] out
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: Tokenizer
     sites: Mapping[str, Site]
     tables: tuple[ValueTable, ...]
     backbone: Backbone
@@ -164,6 +228,12 @@ class MemoryModel:
     def dtype(self) -> torch.dtype:
         """Element type of the backbone's weights."""
         return self.backbone.head.weight.dtype
+
+    @property
+    def activation_tables(self) -> tuple[ValueTable, ...]:
+        """Tables that sites read beside the values, each once."""
+        found = {id(s.activation_table): s.activation_table for s in self.sites.values()}
+        return tuple(table for table in found.values() if table is not None)
 
     def site(self, name: str) -> Site:
         """The site called ``name`` (``L4``).

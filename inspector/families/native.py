@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from inspector.errors import CheckpointError, CheckpointMismatch, CheckpointNotFound
 from inspector.families.base import Backbone, MemoryModel, Provenance, Site, SiteInfo
-from inspector.families.registry import Family, register
+from inspector.families.fingerprint import fingerprint_of
+from inspector.families.registry import Family, Opening, register
+from inspector.families.weights import check_finite
 from inspector.memory.layer import ProductKeyMemory
 from inspector.memory.llama import MemoryLlamaConfig, MemoryLlamaForCausalLM
-from inspector.memory.product_keys import SiteReads, look_up
+from inspector.memory.product_keys import SiteReads
+from inspector.memory.values import ValueTable
 
 _TABLE = "model.value_tables.{}.weight"
+_ACTIVATION_TABLE = "model.activation_tables.{}.weight"
 
 
 class NativeSite(Site):
@@ -40,11 +43,17 @@ class NativeSite(Site):
             d_value=shape.d_value,
             gated=shape.projection == "swiglu" or shape.sigmoid_gate,
             normalisation="softmax",
+            activation=shape.activation,
         )
         self._memory = module
         self.module = module
         self.top_slots = module.top_slots
         self.table = module.table
+        self.activation_table = module.top_slots.activation_table
+
+    def activation(self, x: Tensor, slots: Tensor) -> Tensor | None:
+        """See ``TopSlots.activation``."""
+        return self._memory.top_slots.activation(x, slots)
 
     def gate(self, x: Tensor) -> Tensor | None:
         """See ``ProductKeyMemory.gate``."""
@@ -69,8 +78,8 @@ class NativeSite(Site):
     def select(
         self, half_scores: Tensor, x: Tensor | None, masked: Tensor | None = None
     ) -> SiteReads:
-        """The exact lookup, without ``masked`` slots; coefficients are the weights."""
-        return look_up(half_scores, self.info.knn, masked)
+        """See ``TopSlots``."""
+        return self._memory.top_slots.forward(half_scores, x, masked)  # not called: no hooks
 
 
 def recognise(path: Path) -> str | None:
@@ -85,9 +94,7 @@ def recognise(path: Path) -> str | None:
     return f"config.json says model_type = {kind}" if kind == "memory_llama" else None
 
 
-def open_native(
-    path: Path, *, device: torch.device, dtype: torch.dtype | None, reason: str
-) -> MemoryModel:
+def open_native(path: Path, reason: str, opening: Opening) -> MemoryModel:
     """Open a native checkpoint; on the CPU its value tables stay in the file.
 
     Raises:
@@ -95,14 +102,14 @@ def open_native(
         CheckpointError: a file is missing or broken.
     """
     config = _read_config(path)
-    files = _tensor_files(path)
+    files = tensor_files(path)
     with torch.device("meta"):
         module = MemoryLlamaForCausalLM(config)
     # Built on the meta device, where nothing takes memory; its only buffers are made again here.
     module.model.rotary_emb = LlamaRotaryEmbedding(config)
     tied = ("lm_head.weight",) if config.tie_word_embeddings else ()
-    _check_names(path, module, files, tied)
-    tables = {_TABLE.format(t): table for t, table in enumerate(module.value_tables)}
+    check_names(path, module, files, tied)
+    tables = tables_by_name(module)
     state = {name: _read(files[name], name) for name in files if name not in tables}
     module.load_state_dict(state, strict=False, assign=True)
     for name, table in tables.items():
@@ -110,37 +117,53 @@ def open_native(
             table.map(files[name], name)
         except (KeyError, ValueError, OSError) as error:
             raise CheckpointError(f"The value table of {path} cannot be opened: {error}.") from None
+        check_finite(files[name].name, name, table.weight)
     module.tie_weights()
     module.requires_grad_(False).eval()
     for table in tables.values():
-        table.mapped = device.type == "cpu"  # and if so, stays as it is stored; see ValueTable
-    module.to(device=device, dtype=dtype)
+        table.mapped = (
+            opening.device.type == "cpu"
+        )  # and if so, stays as it is stored; see ValueTable
+    module.to(device=opening.device, dtype=opening.dtype)
     return MemoryModel(
         name=path.name,
         path=path,
         fingerprint=fingerprint(path),
         module=module,
-        tokenizer=_read_tokenizer(path),
-        sites=_sites(module, config),
+        tokenizer=read_tokenizer(path),
+        sites=sites_of(module),
         tables=module.value_tables,
-        backbone=Backbone(
-            embedding=module.model.embed_tokens,
-            attentions=tuple(block.self_attn for block in module.model.layers),
-            feed_forwards=tuple(block.mlp for block in module.model.layers),
-            final_norm=module.model.norm,
-            head=module.lm_head,
-        ),
+        backbone=backbone_of(module),
         positions=config.max_position_embeddings,
         provenance=Provenance("native", reason, len(files), tied=tied),
         config=json.loads((path / "config.json").read_text(encoding="utf-8")),
     )
 
 
-def _sites(module: MemoryLlamaForCausalLM, config: MemoryLlamaConfig) -> Mapping[str, Site]:
+def tables_by_name(module: MemoryLlamaForCausalLM) -> dict[str, ValueTable]:
+    """Every table of ``module`` by its tensor's name: those that may stay in their file."""
+    named = {_TABLE.format(t): table for t, table in enumerate(module.value_tables)}
+    return named | {
+        _ACTIVATION_TABLE.format(t): table for t, table in enumerate(module.activation_tables)
+    }
+
+
+def backbone_of(module: MemoryLlamaForCausalLM) -> Backbone:
+    """The parts of a MemoryLlama, of whichever family its weights are."""
+    return Backbone(
+        embedding=module.model.embed_tokens,
+        attentions=tuple(block.self_attn for block in module.model.layers),
+        feed_forwards=tuple(block.mlp for block in module.model.layers),
+        final_norm=module.model.norm,
+        head=module.lm_head,
+    )
+
+
+def sites_of(module: MemoryLlamaForCausalLM) -> Mapping[str, Site]:
+    """The sites of a MemoryLlama, of whichever family its weights are."""
     sites = {}
-    for table, (layer, memory) in zip(
-        config.memory_tables or [], module.memory_layers.items(), strict=True
-    ):
+    tables = module.config.memory_tables or []
+    for table, (layer, memory) in zip(tables, module.memory_layers.items(), strict=True):
         site = NativeSite(layer, table, memory)
         sites[site.info.name] = site
     return sites
@@ -159,8 +182,12 @@ def _read_config(path: Path) -> MemoryLlamaConfig:
     return config
 
 
-def _tensor_files(path: Path) -> dict[str, Path]:
-    """Which safetensors file of the directory holds which tensor."""
+def tensor_files(path: Path) -> dict[str, Path]:
+    """Which safetensors file of the directory holds which tensor.
+
+    Raises:
+        CheckpointError: there are none, or one is broken.
+    """
     shards = sorted(path.glob("model*.safetensors"))
     if not shards:
         raise CheckpointNotFound(f"{path} holds no model*.safetensors: its weights are missing.")
@@ -176,9 +203,14 @@ def _tensor_files(path: Path) -> dict[str, Path]:
     return files
 
 
-def _check_names(
-    path: Path, module: MemoryLlamaForCausalLM, files: Mapping[str, Path], tied: tuple[str, ...]
+def check_names(
+    path: Path, module: nn.Module, files: Mapping[str, Path], tied: tuple[str, ...]
 ) -> None:
+    """Hold the files' tensors against ``module``'s, by name and shape; ``tied`` may be left out.
+
+    Raises:
+        CheckpointMismatch: some are missing, extra or of another shape; the names are given.
+    """
     expected = {name: tuple(t.shape) for name, t in module.state_dict().items() if name not in tied}
     problems = [f"{name} is missing" for name in expected if name not in files]
     for name, file in files.items():
@@ -202,12 +234,16 @@ def _check_names(
 def _read(file: Path, name: str) -> Tensor:
     with safe_open(file, framework="pt") as opened:
         tensor: Tensor = opened.get_tensor(name)
-    if not torch.isfinite(tensor).all():
-        raise CheckpointError(f"{file.name}: {name} holds NaN or infinite numbers.")
+    check_finite(file.name, name, tensor)
     return tensor
 
 
-def _read_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+def read_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a transformers directory; no code that came with it is run.
+
+    Raises:
+        CheckpointError: it is missing or cannot be read.
+    """
     if not (path / "tokenizer.json").is_file():
         raise CheckpointNotFound(f"{path} holds no tokenizer.json: its tokenizer is missing.")
     try:
@@ -220,29 +256,10 @@ def _read_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-_WHOLE = 256 * 2**20  # files up to this size are hashed whole
-_BLOCK = 2**16
-
-
 def fingerprint(path: Path) -> str:
-    """SHA-256 over the names and contents of what defines the model's computation.
-
-    Of a file above 256 MB its size, its start and 1,024 blocks spread evenly over it are hashed:
-    a table larger than memory must open in seconds.
-    """
-    digest = hashlib.sha256()
+    """Over config, tokenizer and weights: what defines the model's computation."""
     named = [path / "config.json", path / "tokenizer.json", *path.glob("model*.safetensors")]
-    for file in sorted(file for file in named if file.is_file()):
-        size = file.stat().st_size
-        digest.update(f"{file.name} {size}".encode())
-        with file.open("rb") as opened:
-            if size <= _WHOLE:
-                digest.update(hashlib.file_digest(opened, "sha256").digest())
-                continue
-            for block in range(1024):
-                opened.seek(block * (size - _BLOCK) // 1023)
-                digest.update(opened.read(_BLOCK))
-    return digest.hexdigest()
+    return fingerprint_of(file for file in named if file.is_file())
 
 
 NATIVE = register(Family("native", recognise, open_native))

@@ -13,12 +13,20 @@ from inspector.errors import CheckpointNotFound, UnknownFamily
 from inspector.families.base import MemoryModel
 
 
+@dataclass(frozen=True)
+class Opening:
+    """How the user wants a checkpoint opened. A family uses what applies to it."""
+
+    device: torch.device
+    dtype: torch.dtype | None = None  # to compute in; None is the checkpoint's own
+    tokenizer: Path | None = None  # its file, where the checkpoint doesn't bring one
+    routing: str | None = None  # "token" or "full", in families where the two differ
+
+
 class Opener(Protocol):
     """Opens a checkpoint that its family recognised."""
 
-    def __call__(
-        self, path: Path, *, device: torch.device, dtype: torch.dtype | None, reason: str
-    ) -> MemoryModel:
+    def __call__(self, path: Path, reason: str, opening: Opening) -> MemoryModel:
         """Open ``path``; ``reason`` is what the family recognised it by."""
 
 
@@ -59,9 +67,14 @@ def families() -> tuple[Family, ...]:
 
 
 def open_checkpoint(
-    path: Path, *, device: torch.device, dtype: torch.dtype | None = None
+    path: Path,
+    *,
+    device: torch.device,
+    dtype: torch.dtype | None = None,
+    tokenizer: Path | None = None,
+    routing: str | None = None,
 ) -> MemoryModel:
-    """Open ``path`` with the first family that recognises it.
+    """Open ``path`` with the first family that recognises it; see ``Opening``.
 
     Raises:
         CheckpointNotFound: nothing lies there.
@@ -70,21 +83,24 @@ def open_checkpoint(
     """
     try:
         found = path.exists()
+        if found and path.is_dir():
+            next(path.iterdir(), None)  # raises where that is not allowed
     except OSError as error:
         raise CheckpointNotFound(f"{path} cannot be opened: {error.strerror}.") from None
     if not found:
         raise CheckpointNotFound(
             f"There is nothing at {path}. Give the directory of a checkpoint: the one that holds "
-            "its config.json."
+            "its config.json, or its consolidated.pth and params.json."
         )
     for family in families():
         reason = family.recognise(path)
         if reason is not None:
-            return family.open(path, device=device, dtype=dtype, reason=reason)
+            return family.open(path, reason, Opening(device, dtype, tokenizer, routing))
     known = ", ".join(_FAMILIES)
     raise UnknownFamily(
         f"{path} is of no family that can be opened here ({known}). A native checkpoint is a "
-        f"directory with config.json (model_type memory_llama) and safetensors files."
+        "directory with config.json (model_type memory_llama) and safetensors files; one of Meta's "
+        "code has a consolidated.pth, or a .metadata and .distcp files, and a params.json."
         f"{_broken_config(path)}"
     )
 

@@ -7,7 +7,7 @@ d_value``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -19,6 +19,7 @@ from inspector.memory.values import ValueTable
 
 Projection = Literal["none", "linear", "swiglu"]
 Norm = Literal["none", "layer", "rms"]
+Activation = Literal["none", "gelu"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class MemoryShape:
 
     ``projection``: ``none`` adds the sum of values itself, ``linear`` sends it through ``W_o``,
     ``swiglu`` is Memory+: ``W_o(silu(W x) * sum)``. ``sigmoid_gate`` multiplies all of that by
-    one number in (0, 1) per token.
+    one number in (0, 1) per token. ``activation`` is PEER's ("Mixture of A Million Experts", He
+    2024): a read counts ``weight * gelu(u . x)``, where ``u`` is its slot's row of a second table.
     """
 
     d_model: int
@@ -41,6 +43,7 @@ class MemoryShape:
     query_bias: bool = True
     query_norm: Norm = "none"
     key_norm: Norm = "none"
+    activation: Activation = "none"
 
     def __post_init__(self) -> None:
         """Refuse sizes and options that make no memory layer."""
@@ -48,6 +51,7 @@ class MemoryShape:
         if min(sizes) < 1:
             raise ValueError(f"every size of a memory layer is at least 1; found {self}")
         options = {"projection": Projection, "query_norm": Norm, "key_norm": Norm}
+        options["activation"] = Activation
         for name, known in options.items():
             if (chosen := getattr(self, name)) not in get_args(known):
                 raise ValueError(f"{name} = {chosen!r} is none of {', '.join(get_args(known))}")
@@ -107,14 +111,36 @@ class HalfKeyScores(nn.Module):
 class TopSlots(nn.Module):
     """Half scores to reads. A module of its own, so that a hook sees what the model computed."""
 
-    def __init__(self, knn: int) -> None:
-        """``knn`` reads per head."""
+    def __init__(self, knn: int, activation_table: ValueTable | None = None) -> None:
+        """``knn`` reads per head; PEER's ``u`` are rows of the table, which others may share."""
         super().__init__()
         self.knn = knn
+        self._activation_table = (activation_table,)  # in a tuple: its owner alone saves it
 
-    def forward(self, half_scores: Tensor, x: Tensor | None = None) -> SiteReads:
-        """The reads of every head: see ``look_up``. They do not depend on ``x`` otherwise."""
-        return look_up(half_scores, self.knn)
+    @property
+    def activation_table(self) -> ValueTable | None:
+        """PEER's rows ``u [slot d_model]``, if it has them."""
+        return self._activation_table[0]
+
+    def forward(
+        self, half_scores: Tensor, x: Tensor | None = None, masked: Tensor | None = None
+    ) -> SiteReads:
+        """The reads of every head: see ``look_up``; ``x [... d_model]`` makes PEER's activations.
+
+        Without ``x`` coefficients are the weights.
+        """
+        reads = look_up(half_scores, self.knn, masked)
+        activation = None if x is None else self.activation(x, reads.slots)
+        if activation is None:
+            return reads
+        return replace(reads, coefficients=reads.weights * activation.to(reads.weights.dtype))
+
+    def activation(self, x: Tensor, slots: Tensor) -> Tensor | None:
+        """``gelu(u . x)`` of ``slots [... head knn]`` for ``x [... d_model]``; None if no ``u``."""
+        if self.activation_table is None:
+            return None
+        rows = self.activation_table.rows(slots).to(x.dtype)  # [... head knn d_model]
+        return functional.gelu(torch.einsum("...hkd,...d->...hk", rows, x))
 
 
 class ProductKeyMemory(nn.Module):
@@ -125,13 +151,21 @@ class ProductKeyMemory(nn.Module):
     the inspector shows, and what its self-check holds against ``forward``.
     """
 
-    def __init__(self, shape: MemoryShape, table: ValueTable) -> None:
-        """A layer reading ``table``, which it refers to but doesn't own (others may share it)."""
+    def __init__(
+        self, shape: MemoryShape, table: ValueTable, activation_table: ValueTable | None = None
+    ) -> None:
+        """A layer reading these tables, which it refers to but doesn't own (others may share them).
+
+        Raises:
+            ValueError: an activation needs a table of its own, and nothing else has one.
+        """
         super().__init__()
         self.shape = shape
         self._table = (table,)  # in a tuple: not registered, so that the owner alone saves it
         self.half_key_scores = HalfKeyScores(shape)
-        self.top_slots = TopSlots(shape.knn)
+        if (shape.activation == "none") != (activation_table is None):
+            raise ValueError(f"activation = {shape.activation!r}, its table: {activation_table}")
+        self.top_slots = TopSlots(shape.knn, activation_table)
         self.gate_proj = self.value_proj = self.sigmoid_gate = None
         if shape.projection == "swiglu":
             self.gate_proj = nn.Linear(shape.d_model, shape.d_value)

@@ -42,6 +42,7 @@ class MemoryLlamaConfig(LlamaConfig):  # type: ignore[misc]
     memory_query_bias: bool = True
     memory_query_norm: str = "none"
     memory_key_norm: str = "none"
+    memory_activation: str = "none"
     intermediate_sizes: list[int] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -92,6 +93,7 @@ class MemoryLlamaConfig(LlamaConfig):  # type: ignore[misc]
             query_bias=self.memory_query_bias,
             query_norm=self.memory_query_norm,  # type: ignore[arg-type]
             key_norm=self.memory_key_norm,  # type: ignore[arg-type]
+            activation=self.memory_activation,  # type: ignore[arg-type]
         )
 
 
@@ -119,20 +121,28 @@ class MemoryLlamaModel(_MemoryInit, LlamaModel):  # type: ignore[misc]
         super().__init__(config)
         layers = config.memory_layers or []
         shape = config.memory_shape() if layers else None
-        self.value_tables = nn.ModuleList()
+        self.value_tables, self.activation_tables = nn.ModuleList(), nn.ModuleList()
         if shape is not None:
             for _ in sorted(set(config.memory_tables or [])):
                 self.value_tables.append(ValueTable(shape.slots, shape.d_value))
+                if shape.activation != "none":
+                    self.activation_tables.append(ValueTable(shape.slots, shape.d_model))
         for layer, block in enumerate(self.layers):
             if shape is not None and layer in layers:
-                table = self.value_tables[config.memory_tables[layers.index(layer)]]  # type: ignore[index]
-                assert isinstance(table, ValueTable)
-                block.mlp = ProductKeyMemory(shape, table)
+                block.mlp = self._memory(config.memory_tables[layers.index(layer)], shape)  # type: ignore[index]
             elif config.intermediate_sizes is not None:
                 own = copy.copy(config)
                 own.intermediate_size = config.intermediate_sizes[layer]
                 block.mlp = LlamaMLP(own)
         self.post_init()
+
+    def _memory(self, number: int, shape: MemoryShape) -> ProductKeyMemory:
+        """A memory layer that reads the tables of this number."""
+        table = self.value_tables[number]
+        second = self.activation_tables[number] if len(self.activation_tables) else None
+        assert isinstance(table, ValueTable)
+        assert second is None or isinstance(second, ValueTable)
+        return ProductKeyMemory(shape, table, second)
 
 
 class MemoryLlamaForCausalLM(_MemoryInit, LlamaForCausalLM):  # type: ignore[misc]
@@ -150,6 +160,11 @@ class MemoryLlamaForCausalLM(_MemoryInit, LlamaForCausalLM):  # type: ignore[mis
     def value_tables(self) -> tuple[ValueTable, ...]:
         """Value tables by their number."""
         return tuple(t for t in self.model.value_tables if isinstance(t, ValueTable))
+
+    @property
+    def activation_tables(self) -> tuple[ValueTable, ...]:
+        """PEER's rows ``u``, by the number of the value table they belong to; else empty."""
+        return tuple(t for t in self.model.activation_tables if isinstance(t, ValueTable))
 
     @property
     def memory_layers(self) -> dict[int, ProductKeyMemory]:

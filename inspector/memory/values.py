@@ -34,7 +34,7 @@ def map_matrix(path: Path, name: str) -> Tensor:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         entry = json.loads(file.read(length))[name]
-        mapping = _map_privately(file)
+        mapping = map_privately(file)
     if entry["dtype"] not in _STORED or len(entry["shape"]) != 2:
         raise ValueError(
             f"{path.name}: {name} is {entry['dtype']} {entry['shape']}; a value table is a matrix "
@@ -51,7 +51,7 @@ def map_matrix(path: Path, name: str) -> Tensor:
     return flat.view(rows, width)
 
 
-def _map_privately(file: BinaryIO) -> mmap.mmap:
+def map_privately(file: BinaryIO) -> mmap.mmap:
     """The whole file as memory of this process: what is written there never reaches the file."""
     if sys.platform != "linux":
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
@@ -93,6 +93,11 @@ class ValueTable(nn.Module):
                 f"{path.name}: {name} is {list(matrix.shape)}, expected "
                 f"[{self.slots}, {self.d_value}]"
             )
+        self.stay_in(matrix)
+
+    def stay_in(self, matrix: Tensor) -> None:
+        """Take the rows of ``matrix [slot d_value]``, which lies in a mapped file."""
+        assert matrix.shape == (self.slots, self.d_value)
         self.weight = nn.Parameter(matrix, requires_grad=False)
         self.mapped = True
 

@@ -116,7 +116,8 @@ def self_check(opened: Opened) -> None:
     else:
         st.error("The parts do not add up: do not trust what is shown here.", icon="❌")
     rows = [(f"{name}: reads + remainder = output", error) for name, error in check.sites.items()]
-    rows += [("All parts = input of the final norm", check.residual)]
+    if check.residual is not None:
+        rows += [("All parts = input of the final norm", check.residual)]
     rows += [("With hooks = without hooks", check.hooked)]
     frame = pd.DataFrame(
         {
@@ -126,6 +127,14 @@ def self_check(opened: Opened) -> None:
         }
     )
     st.dataframe(frame, hide_index=True, key="self-check")
+    whole = [name for name in opened.model.sites if name not in check.sites]
+    if whole:
+        st.caption(
+            f"Not checked read by read, and shown without contributions: {', '.join(whole)}. "
+            "What they put out is no sum of their reads."
+        )
+    if check.residual is None:
+        st.caption("The parts of this model could not be told apart: no direct effects are shown.")
 
 
 def parameters(opened: Opened) -> None:
@@ -169,12 +178,25 @@ def sites(opened: Opened) -> None:
                 "d_key": info.d_key,
                 "d_value": info.d_value,
                 "gated": info.gated,
-                "weights": info.normalisation,
-                "value table": f"{info.table}, shared by {', '.join(model.sites_of(info.table))}",
+                "weights": info.normalisation
+                + ("" if info.activation == "none" else f" x {info.activation}, signed"),
+                "value table": _shared(model.sites_of(info.table), info.table),
                 "stored as": str(site.table.weight.dtype).removeprefix("torch."),
             }
         )
     st.dataframe(pd.DataFrame(rows), hide_index=True, key="sites")
+
+
+def _shared(names: tuple[str, ...], table: int) -> str:
+    return f"{table}, shared by {', '.join(names)}" if len(names) > 1 else f"{table}, its own"
+
+
+def _named(names: tuple[str, ...], none: str) -> str:
+    """How many, and the first of them by name."""
+    if not names:
+        return none
+    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+    return f"{len(names)}: {', '.join(names[:6])}{more}"
 
 
 def provenance(opened: Opened) -> None:
@@ -186,16 +208,23 @@ def provenance(opened: Opened) -> None:
         "Path": str(model.path),
         "Family": f"{found.family}, because {found.recognised_by}",
         "Tensors": f"{found.tensors_used} used, {len(found.ignored)} ignored, 0 missing",
-        "Tied": ", ".join(found.tied) or "nothing",
+        "Ignored": _named(found.ignored, "nothing"),
+        "Tied": _named(found.tied, "nothing"),
         "Value tables": f"{len(model.tables)}, {mapped} of them memory-mapped: only rows that are "
         "read are fetched",
-        "Tokenizer": f"{type(model.tokenizer).__name__}, {len(model.tokenizer):,} tokens",
+        "Tokenizer": f"{found.tokenizer or type(model.tokenizer).__name__}, "
+        f"{len(model.tokenizer):,} tokens",
         "Positions": f"{model.positions:,}: the longest text, in tokens",
         "Device": f"{model.device}, opened and checked in {opened.seconds:.2f} s",
         "Fingerprint": model.fingerprint,
     }
-    for number, note in enumerate(found.notes, start=1):
-        rows[f"Note {number}"] = note
-    st.dataframe(
-        pd.DataFrame({"": list(rows), "found": list(rows.values())}), hide_index=True, key="report"
-    )
+    frame = pd.DataFrame({"": list(rows), "found": list(rows.values())})
+    st.dataframe(frame, hide_index=True, height="content", key="report")
+    # As text: they may name files, and must be read to their end.
+    for title, told in (("How it was opened", found.notes), ("What it cannot show", found.limits)):
+        if told:
+            st.caption(title)
+            for sentence_ in told:
+                st.text(sentence_)
+    if not found.limits:
+        st.caption("There is nothing this family cannot show.")

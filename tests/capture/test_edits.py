@@ -10,7 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from inspector.capture.edits import MaskSlots, SwapReads, ZeroPositions, ZeroReads, ZeroSlots
+from inspector.capture.edits import (
+    MaskSlots,
+    ScaleReads,
+    SwapReads,
+    ZeroPositions,
+    ZeroReads,
+    ZeroSlots,
+)
 from inspector.capture.load import load
 from inspector.capture.session import Edit, LookupInput, logits, session
 from inspector.families.base import MemoryModel, Site
@@ -46,7 +53,7 @@ def check_zeroed(model: MemoryModel, edit: Edit, zeroed: Zeroed) -> Observation:
     """The reads stay as the model made them; those that ``zeroed`` names count nothing."""
     seen = observe(model, IDS, [edit])
     for name, site in model.sites.items():
-        expected = reads_by_hand(site, seen.half_scores[name])
+        expected = reads_by_hand(site, seen.half_scores[name], seen.inputs[name])
         kept = torch.ones_like(expected.weights)
         for read in itertools.product(*map(range, kept.shape)):
             if zeroed(name, read, int(expected.slots[read])):
@@ -129,7 +136,7 @@ def check_masked(model: MemoryModel, edit: Edit, masked: Callable[..., set[int]]
     """At each position the best of the slots that ``masked(site, batch, pos)`` leaves."""
     seen = observe(model, IDS, [edit])
     for name, site in model.sites.items():
-        expected = reads_by_hand(site, seen.half_scores[name])
+        expected = reads_by_hand(site, seen.half_scores[name], seen.inputs[name])
         for batch, pos, head in itertools.product(range(2), range(6), range(2)):
             scores = seen.half_scores[name][batch, pos, head]
             slots = best_slots(scores, site.info.knn, masked(name, batch, pos))
@@ -227,7 +234,7 @@ def test_swap_reads(model: MemoryModel, plain: Observation) -> None:
     positions = torch.tensor([[0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 0, 1]], dtype=torch.bool)
     seen = observe(model, IDS, [SwapReads(positions, donors)])
     for name, site in model.sites.items():
-        own = reads_by_hand(site, seen.half_scores[name])
+        own = reads_by_hand(site, seen.half_scores[name], seen.inputs[name])
         for kind in ("slots", "scores", "weights", "coefficients"):
             for batch, pos in positions.nonzero().tolist():
                 getattr(own, kind)[batch, pos] = getattr(donors[name], kind)[batch, pos]
@@ -298,3 +305,41 @@ def test_edits_work_in_half_precision(tiny_checkpoint: Callable[..., Path]) -> N
             found = logits(model, IDS)
         assert found.dtype == torch.bfloat16
         assert torch.isfinite(found).all()
+
+
+def test_each_row_of_a_batch_zeroes_slots_of_its_own(
+    model: MemoryModel, plain: Observation
+) -> None:
+    chosen = torch.stack(
+        [plain.reads["L0"].slots[0, 1, 0, :2], plain.reads["L0"].slots[1, 4, 1, :2]]
+    )
+    chosen[1, 1] = -1  # pads
+    rows = [set(row.tolist()) for row in chosen]
+    check_zeroed(model, ZeroSlots(chosen), lambda name, read, slot: slot in rows[read[0]])
+
+
+def test_slots_are_zeroed_only_where_they_are_named(model: MemoryModel, plain: Observation) -> None:
+    wanted = plain.reads["L0"].slots[:, :, :, :1].clone()  # the first read of every lookup
+    wanted[0, :3] = -1
+    edit = ZeroSlots(wanted, L0)
+    check_zeroed(
+        model,
+        edit,
+        lambda name, read, slot: (
+            name == "L0" and read[3] == 0 and not (read[0] == 0 and read[1] < 3)
+        ),
+    )
+
+
+def test_scaled_reads_count_as_much_as_the_factors_say(model: MemoryModel) -> None:
+    shape = (*IDS.shape, 2, 4)
+    factors = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 3 - 1
+    seen = observe(model, IDS, [ScaleReads({"L0": factors})])
+    for name, site in model.sites.items():
+        expected = reads_by_hand(site, seen.half_scores[name], seen.inputs[name])
+        scale = factors if name == "L0" else torch.ones(shape)
+        expected = SiteReads(
+            expected.slots, expected.scores, expected.weights, expected.weights * scale
+        )
+        assert_same_reads(seen.reads[name], expected)
+        check_output(site, seen, expected)

@@ -39,8 +39,10 @@ def native_logits(
             mlp = _below(own, "mlp.")
             if block in config["memory_layers"]:
                 number = config["memory_tables"][config["memory_layers"].index(block)]
-                values = weights[f"model.value_tables.{number}.weight"]
-                written = [_memory(mlp, values, x, config, zeroed, masked) for x in normed]
+                mlp["values"] = weights[f"model.value_tables.{number}.weight"]
+                if config.get("memory_activation", "none") != "none":
+                    mlp["activations"] = weights[f"model.activation_tables.{number}.weight"]
+                written = [_memory(mlp, x, config, zeroed, masked) for x in normed]
                 stream = stream + torch.stack(written)
             else:
                 inner = _silu(normed @ mlp["gate_proj.weight"].T) * (
@@ -53,7 +55,6 @@ def native_logits(
 
 def _memory(
     own: Weights,
-    values: Tensor,
     x: Tensor,
     config: dict[str, Any],
     zeroed: Collection[int],
@@ -64,7 +65,7 @@ def _memory(
     query = own["half_key_scores.query.weight"] @ x
     if config["memory_query_bias"]:
         query = query + own["half_key_scores.query.bias"]
-    total = torch.zeros(values.shape[1], dtype=torch.float64)
+    total = torch.zeros(own["values"].shape[1], dtype=torch.float64)
     for head in range(config["memory_heads"]):
         scores = torch.zeros(2, n, dtype=torch.float64)
         for side in range(2):
@@ -77,7 +78,8 @@ def _memory(
         weights = softmax([(scores[0, s // n] + scores[1, s % n]).item() for s in slots])
         for slot, weight in zip(slots, weights, strict=True):
             if slot not in zeroed:
-                total = total + weight * values[slot]
+                activation = gelu(own["activations"][slot] @ x) if "activations" in own else 1
+                total = total + weight * activation * own["values"][slot]
     if config["memory_projection"] == "swiglu":
         total = total * _silu(own["gate_proj.weight"] @ x + own["gate_proj.bias"])
     if config["memory_projection"] != "none":
@@ -134,6 +136,11 @@ def _norm(vector: Tensor, own: Weights, side: str, config: dict[str, Any]) -> Te
 
 def _rms(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     return x / (x.pow(2).mean(-1, keepdim=True) + epsilon).sqrt() * weight
+
+
+def gelu(x: Tensor) -> Tensor:
+    """Exactly, not by the tanh that approximates it."""
+    return x * (1 + (x / math.sqrt(2)).erf()) / 2
 
 
 def _silu(x: Tensor) -> Tensor:

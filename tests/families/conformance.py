@@ -1,6 +1,7 @@
 """What every family is held against: its checkpoints, and its sites worked out slowly by hand.
 
-A new family is one more line in ``CASES``; ``test_conformance.py`` then asks it everything.
+A new family is one more line in ``CASES`` for each of its variants; ``test_conformance.py`` then
+asks it everything.
 """
 
 from __future__ import annotations
@@ -19,7 +20,11 @@ from inspector.capture.session import Edit, logits, session
 from inspector.families.base import MemoryModel, Site
 from inspector.memory.product_keys import SiteReads
 from tests.conftest import SENTENCES
+from tests.families import tiny_meta
 from tests.families.by_hand import native_logits
+from tests.families.doge_by_hand import doge_logits
+from tests.families.meta_by_hand import meta_logits
+from tests.families.tiny_doge import write_doge
 from tests.families.tiny_native import write_checkpoint
 from tests.memory.by_hand import best_slots, softmax
 
@@ -50,14 +55,64 @@ def native(name: str, **options: Any) -> Case:
     return Case(f"native-{name}", write, native_logits)
 
 
+def meta(
+    name: str, write: Callable[..., Path] = tiny_meta.write_consolidated, **options: Any
+) -> Case:
+    """Checkpoints of Meta's code with these options of its memory layers."""
+
+    def written(folder: Path, seed: int) -> Path:
+        config = tiny_meta.params(**options)
+        return write(folder, config, tiny_meta.random_state(config, seed))
+
+    return Case(f"meta-{name}", written, meta_logits)
+
+
+def doge(name: str, **options: Any) -> Case:
+    """Checkpoints of transformers' Doge with these fields in their configuration."""
+
+    def write(folder: Path, seed: int) -> Path:
+        return write_doge(folder, SENTENCES, seed=seed, **options)
+
+    return Case(f"doge-{name}", write, doge_logits)
+
+
+def write_renamed(folder: Path, config: Any, state: tiny_meta.State) -> Path:
+    """As forks do: other names, and the file in a folder of a run's last step."""
+    place = folder / "checkpoints" / "0000000020"
+    tiny_meta.write_consolidated(place, config, tiny_meta.renamed(state), inside="consolidated")
+    return folder
+
+
+def write_bf16(folder: Path, config: Any, state: tiny_meta.State) -> Path:
+    """All weights in bfloat16."""
+    short = {name: tensor.bfloat16() for name, tensor in state.items()}
+    return tiny_meta.write_consolidated(folder, config, short)
+
+
 CASES = [
     native("plain", memory_projection="none"),
     native("linear", memory_projection="linear", memory_d_value=20),
     native("swiglu", memory_d_value=24),
     native("sigmoid", memory_sigmoid_gate=True, memory_query_norm="rms", memory_key_norm="layer"),
     native("separate", memory_tables=[1, 0], memory_projection="none", memory_sigmoid_gate=True),
+    native("peer", memory_activation="gelu", memory_projection="none"),
     native("tied", tie_word_embeddings=True, memory_query_bias=False),
     native("bf16", dtype=torch.bfloat16),
+    meta("plain"),
+    meta("memory-plus", swilu_projection=True, mem_share_values=False),
+    meta("linear", mem_v_dim=20),
+    meta("narrow", mem_v_dim=20, swilu_projection=True),
+    meta("gated", mem_gated=True, swilu_projection=True),
+    meta("peer", peer_variant=True, swilu_projection=True),
+    meta("peer-gated", peer_variant=True, mem_gated=True, mem_share_values=False),
+    meta("directory", tiny_meta.write_dcp, swilu_projection=True),
+    meta("directory-peer", tiny_meta.write_dcp, peer_variant=True),
+    meta("fork", write_renamed, mem_gated=True),
+    meta("bf16", write_bf16, dtype="bf16", swilu_projection=True),
+    doge("routed"),
+    doge("tied", tie_word_embeddings=True, norm_topk_prob=True, num_experts=70),
+    doge("biases", attention_bias=True, mlp_bias=True),
+    doge("bf16", dtype=torch.bfloat16),
 ]
 
 
@@ -102,9 +157,18 @@ def observe(model: MemoryModel, ids: Tensor, edits: Sequence[Edit] = ()) -> Obse
     return seen
 
 
-def reads_by_hand(site: Site, half_scores: Tensor, masked: Slots = NOTHING) -> SiteReads:
-    """The reads of ``half_scores [batch pos head half half_key]``, from all n * n keys."""
-    assert site.info.normalisation == "softmax", "say here how scores become weights"
+NORMALISATIONS = {"softmax": softmax, "relu": lambda scores: [max(s, 0.0) for s in scores]}
+
+
+def reads_by_hand(
+    site: Site, half_scores: Tensor, masked: Slots = NOTHING, *, x: Tensor | None = None
+) -> SiteReads:
+    """The reads of ``half_scores [batch pos head half half_key]``, from all n * n keys.
+
+    Activations are the site's own, for ``x [batch pos d_model]`` (without it there are none):
+    whether they are the model's, only its logits worked out by hand can tell.
+    """
+    weigh = NORMALISATIONS[site.info.normalisation]
     n, shape = site.info.half_keys, (*half_scores.shape[:-2], site.info.knn)
     slots, scores = torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.float64)
     weights = torch.zeros_like(scores)
@@ -114,8 +178,11 @@ def reads_by_hand(site: Site, half_scores: Tensor, masked: Slots = NOTHING) -> S
         own = [first[slot // n] + second[slot % n] for slot in best]
         slots[row] = torch.tensor(best)
         scores[row] = torch.tensor(own, dtype=torch.float64)
-        weights[row] = torch.tensor(softmax(own), dtype=torch.float64)
-    return SiteReads(slots, scores, weights, weights)
+        weights[row] = torch.tensor(weigh(own), dtype=torch.float64)
+    activation = None if x is None else site.activation(x, slots)
+    assert x is None or (activation is None) == (site.info.activation == "none")
+    coefficients = weights if activation is None else weights * activation.double()
+    return SiteReads(slots, scores, weights, coefficients)
 
 
 def output_by_hand(site: Site, x: Tensor, reads: SiteReads) -> Tensor:
@@ -127,6 +194,11 @@ def output_by_hand(site: Site, x: Tensor, reads: SiteReads) -> Tensor:
         weighted = reads.coefficients[read].to(x.dtype) * value
         total[place] += site.project(weighted, None if gate is None else gate[place]).double()
     return total
+
+
+def additive_sites(model: MemoryModel) -> dict[str, Site]:
+    """Sites whose output is a sum of their reads: of the others nothing is said read by read."""
+    return {name: site for name, site in model.sites.items() if site.info.additive}
 
 
 @contextmanager
@@ -141,7 +213,9 @@ def sites_by_hand(model: MemoryModel, zeroed: Slots, masked: Slots) -> Iterator[
 
         def on_site(_m: Any, inputs: Any, output: Tensor, name: str = name) -> Tensor:
             site = model.sites[name]
-            reads = reads_by_hand(site, half_scores[name], masked)
+            if not site.info.additive:
+                return output  # only logits worked out by hand can tell
+            reads = reads_by_hand(site, half_scores[name], masked, x=inputs[0])
             for read in itertools.product(*map(range, reads.slots.shape)):
                 if reads.slots[read].item() in zeroed:
                     reads.coefficients[read] = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,3 +72,27 @@ def test_the_final_norm_and_the_head_in_parts(model: MemoryModel) -> None:
     direct = residual @ model.backbone.unembedding().T
     found = direct / model.backbone.rms(residual)[..., None]
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_later_scales_of_the_stream_carry_what_was_written(model: MemoryModel) -> None:
+    scales = tuple((torch.rand(32), torch.rand(32)) for _ in range(3))
+    backbone = dataclasses.replace(model.backbone, residual_scales=scales)
+    parts = {block: (torch.randn(32), torch.randn(32)) for block in range(3)}
+    stream = embedding = torch.randn(32)
+    for (before_attention, before_mlp), (attention, mlp) in zip(
+        scales, parts.values(), strict=True
+    ):
+        stream = stream * before_attention + attention
+        stream = stream * before_mlp + mlp
+    carried = backbone.carried(embedding, -1, "embedding")
+    for block, (attention, mlp) in parts.items():
+        carried = carried + backbone.carried(attention, block, "attention")
+        carried = carried + backbone.carried(mlp, block, "feed_forward")
+    torch.testing.assert_close(carried, stream)
+    assert torch.equal(backbone.carried(parts[2][1], 2, "feed_forward"), parts[2][1])
+
+
+def test_without_scales_all_that_is_written_arrives(model: MemoryModel) -> None:
+    written = torch.randn(32)
+    assert model.backbone.carried(written, 0, "attention") is written
+    assert model.activation_tables == ()

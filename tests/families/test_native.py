@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from inspector.families import native
+from inspector.errors import CheckpointError
+from inspector.families import fingerprint, native, weights
 from tests.families.damage import TABLE, change_config, change_tensors, opened
 
 # --- what opens ---------------------------------------------------------------------------------
@@ -126,10 +127,27 @@ def test_a_converted_model_computes_with_the_values_as_stored(
         torch.testing.assert_close(model.module(ids).logits, resident.module(ids).logits)
 
 
-def test_opening_leaves_the_pages_of_a_table_alone(checkpoint: Path) -> None:
-    # A table of NaN opens, because nobody looks at it before its rows are read.
-    change_tensors(checkpoint, lambda tensors: tensors[TABLE].fill_(torch.nan))
-    assert opened(checkpoint).tables[0].weight.isnan().all()
+def test_opening_leaves_the_pages_of_a_large_table_alone(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # NaN in all rows but the few that are drawn opens: nobody looks at the others.
+    monkeypatch.setattr(weights, "_WHOLE", 64)
+    monkeypatch.setattr(weights, "_ROWS", 5)
+    drawn = weights.some_rows(torch.arange(64)[:, None].expand(-1, 2))[:, 0]
+
+    def change(tensors: dict[str, Tensor]) -> None:
+        kept = tensors[TABLE][drawn].clone()
+        tensors[TABLE].fill_(torch.nan)
+        tensors[TABLE][drawn] = kept
+
+    change_tensors(checkpoint, change)
+    assert opened(checkpoint).tables[0].weight.isnan().any(-1).sum() == 64 - len(drawn.unique())
+
+
+def test_a_table_that_holds_nan_is_refused(checkpoint: Path) -> None:
+    change_tensors(checkpoint, lambda tensors: tensors[TABLE].view(-1)[70:71].fill_(torch.nan))
+    with pytest.raises(CheckpointError, match=f"{TABLE} holds NaN or infinite numbers"):
+        opened(checkpoint)
 
 
 # --- the fingerprint ----------------------------------------------------------------------------
@@ -164,7 +182,7 @@ def test_the_fingerprint_changes_with_the_configuration(checkpoint: Path) -> Non
 def test_of_a_large_file_the_fingerprint_samples_start_and_end(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(native, "_WHOLE", 2**17)
+    monkeypatch.setattr(fingerprint, "_WHOLE", 2**17)
     file = checkpoint / "model.safetensors"
     assert file.stat().st_size > 2**17
     seen = {native.fingerprint(checkpoint)}

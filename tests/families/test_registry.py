@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from inspector.errors import UnknownFamily
+from inspector.errors import CheckpointNotFound, UnknownFamily
 from inspector.families import registry
-from inspector.families.registry import Family, families, open_checkpoint, register
+from inspector.families.registry import Family, Opening, families, open_checkpoint, register
 
 
 @pytest.fixture(autouse=True)
@@ -24,8 +24,8 @@ def family(name: str, marker: str, seen: list[Any]) -> Family:
     def recognise(path: Path) -> str | None:
         return f"there is a {marker}" if (path / marker).exists() else None
 
-    def opens(path: Path, **options: Any) -> Any:
-        seen.append((name, path, options))
+    def opens(path: Path, reason: str, opening: Opening) -> Any:
+        seen.append((name, path, reason, opening))
 
     return Family(name, recognise, opens)
 
@@ -37,9 +37,10 @@ def test_the_first_family_that_recognises_a_path_opens_it(tmp_path: Path) -> Non
     assert [f.name for f in families()] == ["first", "second", "third"]
     (tmp_path / "b").touch()
     device = torch.device("cpu")
-    open_checkpoint(tmp_path, device=device, dtype=torch.float16)
-    given = {"device": device, "dtype": torch.float16, "reason": "there is a b"}
-    assert seen == [("second", tmp_path, given)]
+    words = tmp_path / "words"
+    open_checkpoint(tmp_path, device=device, dtype=torch.float16, tokenizer=words)
+    given = Opening(device, torch.float16, words)
+    assert seen == [("second", tmp_path, "there is a b", given)]
 
 
 def test_a_name_is_given_once() -> None:
@@ -53,4 +54,17 @@ def test_the_families_that_were_asked_are_named(tmp_path: Path) -> None:
     register(family("own", "a", []))
     register(family("other", "b", []))
     with pytest.raises(UnknownFamily, match=r"can be opened here \(own, other\)"):
+        open_checkpoint(tmp_path, device=torch.device("cpu"))
+
+
+def test_a_folder_that_may_not_be_looked_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(family("own", "a", []))
+
+    def refuse(self: Path) -> Any:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(CheckpointNotFound, match=r"cannot be opened: Permission denied\."):
         open_checkpoint(tmp_path, device=torch.device("cpu"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from inspector.memory.layer import HalfKeyScores, MemoryShape, ProductKeyMemory
+from inspector.memory.product_keys import look_up
 from inspector.memory.values import ValueTable
 
 PARITY = Path(__file__).parents[1] / "data" / "parity"
@@ -43,6 +45,38 @@ def memory(table: ValueTable | None = None, **options: Any) -> ProductKeyMemory:
     for parameter in (*layer.parameters(), *table.parameters()):
         torch.nn.init.normal_(parameter, std=0.7)
     return layer.requires_grad_(False)
+
+
+def test_a_peer_layer_by_hand() -> None:
+    second = ValueTable(16, 6).double().requires_grad_(False)
+    torch.nn.init.normal_(second.weight)
+    shape = MemoryShape(
+        d_model=6, heads=2, knn=3, half_keys=4, d_key=8, d_value=6, activation="gelu"
+    )
+    layer = ProductKeyMemory(shape, ValueTable(16, 6), second).double().requires_grad_(False)
+    layer.table.double().requires_grad_(False)
+    for parameter in (*layer.parameters(), layer.table.weight):
+        torch.nn.init.normal_(parameter)
+    x = torch.randn(5, 6, dtype=torch.float64)
+    reads = look_up(layer.half_key_scores(x), 3)
+    expected = torch.zeros_like(x)
+    for pos, head, rank in itertools.product(range(5), range(2), range(3)):
+        slot = int(reads.slots[pos, head, rank])
+        product = float(second.weight[slot] @ x[pos])
+        gelu = product * (1 + math.erf(product / math.sqrt(2))) / 2
+        expected[pos] += reads.weights[pos, head, rank] * gelu * layer.table.weight[slot]
+    torch.testing.assert_close(layer(x), expected)
+    assert not layer.remainder(x).any()
+    assert {name for name, _ in layer.named_parameters() if "table" in name} == set()
+
+
+@pytest.mark.parametrize(("activation", "table"), [("gelu", None), ("none", ValueTable(16, 6))])
+def test_an_activation_comes_with_a_table_of_its_own(activation: Any, table: Any) -> None:
+    shape = MemoryShape(
+        d_model=6, heads=2, knn=3, half_keys=4, d_key=8, d_value=6, activation=activation
+    )
+    with pytest.raises(ValueError, match=f"activation = '{activation}'"):
+        ProductKeyMemory(shape, ValueTable(16, 6), table)
 
 
 # --- the reference implementation ---------------------------------------------------------------

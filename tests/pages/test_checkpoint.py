@@ -88,12 +88,13 @@ def test_the_report_names_what_was_opened(path: Path, model: MemoryModel) -> Non
 def test_every_note_of_the_family_is_shown(
     path: Path, model: MemoryModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    noted = dataclasses.replace(model.provenance, notes=("first note", "second note"))
+    notes, limits = ("first note", "second note"), ("no such thing",)
+    noted = dataclasses.replace(model.provenance, notes=notes, limits=limits)
     other = dataclasses.replace(model, provenance=noted, path=tmp_path)
     monkeypatch.setattr(loading, "load", lambda *_args, **_options: other)
     session = UserSession("checkpoint", checkpoint=tmp_path)
-    found = session.table("found")["found"].tolist()
-    assert {"first note", "second note"} <= set(found)
+    texts = [text.value for text in session.app.text]
+    assert [text for text in texts if text in (*notes, *limits)] == [*notes, *limits]
 
 
 # --- trust --------------------------------------------------------------------------------------
