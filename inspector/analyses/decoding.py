@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,16 +11,11 @@ import torch
 from torch import Tensor
 
 from inspector.analyses.gates import MeanGates
-from inspector.analyses.unembedding import Unembedding, null_vectors, unembedding_of
+from inspector.analyses.slot_decoder import SlotDecoder
+from inspector.analyses.value_quality import TESTED_AT
 from inspector.capture.trace import Trace
 from inspector.errors import SlotError
-from inspector.families.base import MemoryModel, Site
-from inspector.memory.values import ValueTable
-
-GATES = ("raw", "static", "context")
-_NULLS = 400
-_TESTED_AT = 0.05
-_ROUNDING = 1e-5  # where all vectors say the same, float32 must not tell them apart
+from inspector.families.base import MemoryModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +53,7 @@ class Decoding:
     @property
     def passes(self) -> np.ndarray:
         """Whether a value stands out from null vectors at 5 %, ``[slot]`` bool."""
-        return self.p_value <= _TESTED_AT
+        return self.p_value <= TESTED_AT
 
     def texts(self, ids: np.ndarray) -> list[str]:
         """Texts of token ``ids``."""
@@ -107,6 +101,7 @@ def decode(
 
     Raises:
         SlotError: no such site or slot, or raw values do not live in the residual stream.
+        NotShown: what the site writes is no sum over its reads, so that only raw values decode.
         ValueError: ``static`` without ``gates``, or an unknown gate.
     """
     chosen = model.site(site or next(iter(model.sites), "L0"))
@@ -116,12 +111,24 @@ def decode(
             f"Slots of {chosen.info.name} are 0 to {chosen.info.slots - 1}; found "
             f"{int(index.min())} to {int(index.max())}."
         )
-    applied, name, fallback = _gate_rows(chosen, index, gate, gates)
-    with torch.inference_mode():
-        values = chosen.table.rows(index).float()
-        vectors = _write(chosen, values, applied, raw=name == "raw")
-        quality = _quality(model, chosen, vectors, applied, raw=name == "raw")
-    return _assemble(model, (chosen.info.name, name), index, vectors, quality, fallback, top)
+    decoder = SlotDecoder(model, chosen, gate, gates)
+    rows = decoder.rows(index, top)
+    promoted, suppressed = rows.ends.promoted.numpy(), rows.ends.suppressed.numpy()
+    token_ids = np.unique(np.concatenate([promoted.ravel(), suppressed.ravel()]))
+    return Decoding(
+        site=chosen.info.name,
+        gate=decoder.gate,
+        slots=index.cpu().numpy(),
+        promoted=promoted,
+        promoted_logits=rows.ends.promoted_logits.numpy(),
+        suppressed=suppressed,
+        suppressed_logits=rows.ends.suppressed_logits.numpy(),
+        standing=rows.standing,
+        p_value=rows.p_value,
+        fallback=rows.fallback,
+        vocabulary=tuple(model.token_text(int(token)) for token in token_ids),
+        token_ids=token_ids,
+    )
 
 
 def gate_at(model: MemoryModel, trace: Trace, site: str, pos: int, row: int = 0) -> Tensor | str:
@@ -133,98 +140,3 @@ def gate_at(model: MemoryModel, trace: Trace, site: str, pos: int, row: int = 0)
     with torch.inference_mode():
         gate = chosen.gate(trace.inputs[site][row, pos])
     return "static" if gate is None else gate
-
-
-def _gate_rows(
-    site: Site, slots: Tensor, gate: str | Tensor, gates: MeanGates | None
-) -> tuple[Tensor | None, str, np.ndarray]:
-    """The gate per slot (or one for all), what it is called, and where it is a stand-in."""
-    none = np.zeros(len(slots), dtype=bool)
-    if isinstance(gate, Tensor):
-        return gate.float(), "context", none
-    if gate == "raw":
-        if site.info.d_value != site.info.d_model:
-            raise SlotError(
-                f"Values of {site.info.name} have {site.info.d_value} dimensions and the residual "
-                f"stream {site.info.d_model}: raw values cannot be decoded, only projected ones."
-            )
-        return None, "raw", none
-    if gate != "static":
-        raise ValueError(f"gate = {gate!r} must be one of {', '.join(GATES)} or a gate vector")
-    if not site.info.gated:
-        return None, "static", none
-    if gates is None:
-        raise ValueError("a static decoding needs the mean gates of a scan: see mean_gates")
-    rows, seen = gates.rows(site.info.name, slots.cpu())
-    return rows.to(slots.device), "static", ~seen.numpy()
-
-
-def _write(site: Site, values: Tensor, gate: Tensor | None, *, raw: bool) -> Tensor:
-    if raw:
-        return values
-    weight = next(site.module.parameters())
-    gate = None if gate is None else gate.to(weight.dtype)
-    return site.project(values.to(weight.dtype), gate).float()
-
-
-def _quality(
-    model: MemoryModel, site: Site, vectors: Tensor, gate: Tensor | None, *, raw: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Standing of each vector, and its rank among null vectors through the same gate."""
-    index = unembedding_of(model)
-    standing = index.standing(vectors)
-    noise = nulls_of(site.table).to(vectors.device).float()
-    if gate is None or gate.ndim == 1:
-        null = np.sort(index.standing(_write(site, noise, gate, raw=raw)))[None, :]
-    else:
-        null = _null_per_gate(index, site, noise, gate)
-    at_least = (null >= standing[:, None] * (1 - _ROUNDING)).sum(-1)
-    return standing, (1 + at_least) / (1 + null.shape[-1])
-
-
-def _null_per_gate(index: Unembedding, site: Site, noise: Tensor, gates: Tensor) -> np.ndarray:
-    """Null standings ``[slot null]``: each slot has a gate, and so a null, of its own."""
-    rows = []
-    for gate in gates:
-        rows.append(index.standing(_write(site, noise, gate, raw=False)))
-    return np.stack(rows)
-
-
-_NULL_VECTORS: weakref.WeakKeyDictionary[ValueTable, Tensor] = weakref.WeakKeyDictionary()
-
-
-def nulls_of(table: ValueTable) -> Tensor:
-    """Null values of a table, made once: ``[null d_value]``."""
-    if table not in _NULL_VECTORS:
-        _NULL_VECTORS[table] = null_vectors(table.weight, _NULLS, seed=0)
-    return _NULL_VECTORS[table]
-
-
-def _assemble(
-    model: MemoryModel,
-    site_and_gate: tuple[str, str],
-    slots: Tensor,
-    vectors: Tensor,
-    quality: tuple[np.ndarray, np.ndarray],
-    fallback: np.ndarray,
-    top: int,
-) -> Decoding:
-    index = unembedding_of(model)
-    promoted, suppressed = index.promoted(vectors, top), index.suppressed(vectors, top)
-    token_ids = np.unique(np.concatenate([promoted.ids.ravel(), suppressed.ids.ravel()]))
-    site, gate = site_and_gate
-    standing, p_value = quality
-    return Decoding(
-        site=site,
-        gate=gate,
-        slots=slots.cpu().numpy(),
-        promoted=promoted.ids,
-        promoted_logits=promoted.logits,
-        suppressed=suppressed.ids,
-        suppressed_logits=suppressed.logits,
-        standing=standing,
-        p_value=p_value,
-        fallback=fallback,
-        vocabulary=tuple(model.token_text(int(token)) for token in token_ids),
-        token_ids=token_ids,
-    )

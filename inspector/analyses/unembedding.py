@@ -1,16 +1,15 @@
-"""The tokens nearest to vectors of the residual stream: exact search with FAISS."""
+"""The tokens that vectors of the residual stream speak for, and how clearly."""
 
 from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass
-from typing import Any
 
-import faiss
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from inspector.analyses.token_ranking import TokenEnds, largest_logits, rank_ends
 from inspector.families.base import MemoryModel
 
 
@@ -23,44 +22,52 @@ class NearestTokens:
 
 
 class Unembedding:
-    """The head's rows times the final norm's scale, searchable: ``[d_vocab d_model]``.
+    """The head's rows times the final norm's scale, searchable: ``tokens [d_vocab d_model]``.
 
     A vector's logit for a token is their inner product: what the vector adds to that token's
-    logit, up to the division by the position's rms, which is the same for all tokens.
+    logit, up to the division by the position's rms, which is the same for all tokens. Searches
+    are exact, and what they find for a vector doesn't depend on the others it is asked with.
     """
 
     def __init__(self, model: MemoryModel) -> None:
-        """Index ``model``'s unembedding, in float32."""
-        self.matrix = np.ascontiguousarray(model.backbone.unembedding().float().cpu().numpy())
-        self.mean = self.matrix.mean(0)
-        self._centred = (self.matrix - self.mean).T @ (self.matrix - self.mean)
-        self._centred /= len(self.matrix)
-        self._index: Any = faiss.IndexFlatIP(self.matrix.shape[1])
-        self._index.add(self.matrix)
+        """Take ``model``'s unembedding in float32, where the model is."""
+        self.tokens = model.backbone.unembedding().float().contiguous()
+        wide = self.tokens.double()
+        self.mean = wide.mean(0)
+        self._covariance = wide.T @ wide / len(wide) - torch.outer(self.mean, self.mean)
+
+    def ends(self, vectors: Tensor, top: int) -> TokenEnds:
+        """The ``top`` tokens with the largest and with the smallest logits for ``vectors``."""
+        return rank_ends(self.tokens, self._placed(vectors), top)
 
     def promoted(self, vectors: Tensor, top: int) -> NearestTokens:
         """The ``top`` tokens with the largest logits for ``vectors [vector d_model]``."""
-        return self._search(_rows(vectors), top)
+        found = self.ends(vectors, top)
+        return NearestTokens(found.promoted.numpy(), found.promoted_logits.numpy())
 
     def suppressed(self, vectors: Tensor, top: int) -> NearestTokens:
         """The ``top`` tokens with the smallest logits, smallest first."""
-        found = self._search(-_rows(vectors), top)
-        return NearestTokens(found.ids, -found.logits)
+        found = self.ends(vectors, top)
+        return NearestTokens(found.suppressed.numpy(), found.suppressed_logits.numpy())
 
     def standing(self, vectors: Tensor) -> np.ndarray:
         """Top logit standardised over the vocabulary, ``[vector]``; unchanged by scaling."""
-        rows = _rows(vectors)
-        best = self._search(rows, 1).logits[:, 0]
-        spread = np.sqrt(np.einsum("vd,de,ve->v", rows, self._centred, rows))
-        return np.asarray((best - rows @ self.mean) / np.maximum(spread, 1e-12))
+        best = self.ends(vectors, 1).promoted_logits[:, 0]
+        return np.asarray(self.standardise(vectors, best).numpy())
 
-    def _search(self, rows: np.ndarray, top: int) -> NearestTokens:
-        logits, ids = self._index.search(rows, min(top, len(self.matrix)))
-        return NearestTokens(ids, logits)
+    def quick_standing(self, vectors: Tensor) -> Tensor:
+        """``standing`` from float32 logits, so off by their rounding: ``[vector]`` float64."""
+        return self.standardise(vectors, largest_logits(self.tokens, self._placed(vectors)))
 
+    def standardise(self, vectors: Tensor, best: Tensor) -> Tensor:
+        """``best`` logits ``[vector]`` less their mean, over their spread; float64, on the CPU."""
+        wide = self._placed(vectors).double()
+        spread = ((wide @ self._covariance) * wide).sum(-1).clamp_min(0).sqrt()
+        gap = best.to(wide.device).double() - wide @ self.mean
+        return (gap / spread.clamp_min(1e-12)).cpu()
 
-def _rows(vectors: Tensor) -> np.ndarray:
-    return np.ascontiguousarray(vectors.detach().float().cpu().numpy())
+    def _placed(self, vectors: Tensor) -> Tensor:
+        return vectors.detach().to(self.tokens.device, torch.float32)
 
 
 # Indexing copies the matrix, so it's done once per model and goes when the model goes.
