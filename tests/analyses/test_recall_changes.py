@@ -1,0 +1,53 @@
+"""Facts won and lost between two checkpoints, counted by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inspector.analyses.facts import read_facts
+from inspector.analyses.recall import Question, measure_recall
+from inspector.analyses.recall_changes import RecallChanges, compare_recall
+from inspector.capture.load import load
+
+
+def test_the_frame_counts_by_relation_and_in_all() -> None:
+    seen = np.array([[1, 1, 0, 0], [1, 0, 1, 0]], dtype=bool)
+    heldout = np.array([[1, 0, 0, 0], [1, 0, 1, 0]], dtype=bool)
+    has = np.array([True, False, True, False])
+    frame = RecallChanges(("a", "a", "b", "b"), seen, heldout, has).to_frame()
+    assert list(frame["relation"]) == ["a", "b", "all"]
+    assert list(frame["n"]) == [2, 2, 4]
+    assert list(frame["first"]) == [1, 0, 0.5]
+    assert list(frame["second"]) == [0.5, 0.5, 0.5]
+    assert list(frame["first_heldout"]) == [1, 0, 0.5]
+    assert list(frame["second_heldout"]) == [1, 1, 1]
+    assert list(frame["won"]) == [0, 1, 1]
+    assert list(frame["lost"]) == [1, 0, 1]
+
+
+def test_no_held_out_phrasing_is_no_recall_of_zero() -> None:
+    none = np.zeros((2, 1), dtype=bool)
+    frame = RecallChanges(("a",), none, none, np.array([False])).to_frame()
+    assert frame["first_heldout"].isna().all()
+
+
+def test_both_are_asked_the_same_questions(little_world: Path) -> None:
+    model = load(little_world, device="cpu")
+    facts = read_facts(little_world / "facts.jsonl")[:40]
+    found = compare_recall(model, model, facts, seed=3)
+    assert (found.seen[0] == found.seen[1]).all()
+    assert (found.heldout[0] == found.heldout[1]).all()
+    one = [fact for fact in facts if len(fact.prompts) == 1]
+    asked = measure_recall(model, [Question(fact.prompts[0], fact.object) for fact in one]).correct
+    at = [number for number, fact in enumerate(facts) if len(fact.prompts) == 1]
+    assert found.seen[0, at].tolist() == asked.tolist()
+    again = compare_recall(model, model, facts, seed=3)
+    assert (again.seen == found.seen).all()
+
+
+def test_parts_of_other_lengths_are_refused() -> None:
+    with pytest.raises(ValueError, match="not"):
+        RecallChanges(("a",), np.zeros((2, 2), bool), np.zeros((2, 1), bool), np.zeros(1, bool))
