@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from inspector.errors import SlotError
-from inspector.ui import cache
+from inspector.ui import cache, state
 from inspector.ui.components import token_chips
 from inspector.ui.reads_view import SiteReads
 from inspector.ui.trace_view import View
@@ -42,6 +42,9 @@ def show(view: View, reads: SiteReads, slot: int) -> None:
         st.text(f"slot {slot} · not read at this token")
     _static(view, site.name, slot)
     _raw(view, site.name, slot)
+    if st.button("Open this slot", key="trace open slot", icon="🎯"):
+        state.write(site=site.name, slot=slot, head=own[0].head if own else None)
+        st.switch_page("pages/slot.py")
 
 
 def _section(name: str) -> None:

@@ -139,6 +139,10 @@ def _selected(report: Report, slot: int) -> None:
         if count
     ]
     st.text(f"slot {slot} = ({i}, {j}) · {verdict} · {', '.join(parts) or 'never read'}")
+    if st.button("Open this slot", key="usage open slot", icon="🎯"):
+        main = max(names, key=lambda name: float(usage.sites[name].weights[:, slot].sum()))
+        state.write(site=main, slot=slot, head=None)
+        st.switch_page("pages/slot.py")
 
 
 def curves(report: Report) -> None:

@@ -69,13 +69,15 @@ def read_table(
     selected: int | None,
     height: int = 384,
     helps: Mapping[str, str] | None = None,
+    titles: Mapping[str, str] | None = None,
     on_select: OnSelect | None = None,
 ) -> int | None:
     """Show reads as a table and return the index (into `rows`) of the selected one.
 
     A column appears if at least one row has a value for it. Bars and chips are scaled to the
     largest magnitude in their column. `helps` replaces the help text of a column, by the name of
-    its field: say there which contrast an effect is on, and what a share is of. The user may sort
+    its field: say there which contrast an effect is on, and what a share is of; `titles` likewise
+    replaces what stands at its head. The user may sort
     by a click on a header; indices always mean the given order.
 
     `selected` wins over earlier clicks when it differs from the last run's, or when the addresses
@@ -91,7 +93,7 @@ def read_table(
     _TABLE(
         key=key,
         data={
-            "columns": _used_columns(rows, helps or {}),
+            "columns": _used_columns(rows, helps or {}, titles or {}),
             "rows": [_packed(row) for row in rows],
             "height": height,
             "selected": chosen.value,
@@ -103,9 +105,15 @@ def read_table(
     return chosen.value
 
 
-def _used_columns(rows: Sequence[ReadRow], helps: Mapping[str, str]) -> list[dict[str, str]]:
+def _used_columns(
+    rows: Sequence[ReadRow], helps: Mapping[str, str], titles: Mapping[str, str]
+) -> list[dict[str, str]]:
     return [
-        {**vars(column), "help": helps.get(column.name, column.help)}
+        {
+            **vars(column),
+            "title": titles.get(column.name, column.title),
+            "help": helps.get(column.name, column.help),
+        }
         for column in _COLUMNS
         if any(_is_given(getattr(row, column.name)) for row in rows)
     ]

@@ -37,6 +37,9 @@ def test_every_component_mounts_in_a_run() -> None:
         ui.read_table([row], key="rows", selected=0)
         ui.prediction_bars([(" b", 0.5)], key="bars")
         ui.token_chips([(" b", 0.5)], [("a", -0.5)], key="chips")
+        ui.context_list([ui.ContextRow("strongest", "L1·H0", 0.5, ["a"], " b", [])], key="list")
+        said = ui.DecodingRow("raw", "tip", [(" b", 0.5)], [("a", -0.5)], 3.0, 0.01, True)
+        ui.decoding_rows([said], key="decodings")
 
     app = AppTest.from_function(page).run()
     assert not app.exception
