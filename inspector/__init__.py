@@ -14,15 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from inspector.analyses.decoding import Decoding, decode
+    from inspector.analyses.edit_block import edit
+    from inspector.analyses.locate import FactReport, locate
+    from inspector.analyses.value_map import ValueMap, value_map
     from inspector.capture.load import SelfCheck, load, self_check
     from inspector.capture.scan import scan
     from inspector.capture.trace import Reads, Trace, trace
     from inspector.capture.usage import Usage
+    from inspector.capture.wrap import wrap
     from inspector.errors import InspectorError
     from inspector.families.base import MemoryModel, SiteInfo
 
 __all__ = [
     "Decoding",
+    "FactReport",
     "InspectorError",
     "MemoryModel",
     "Reads",
@@ -30,16 +35,22 @@ __all__ = [
     "SiteInfo",
     "Trace",
     "Usage",
+    "ValueMap",
     "decode",
+    "edit",
     "load",
+    "locate",
     "scan",
     "self_check",
     "trace",
+    "value_map",
+    "wrap",
 ]
 
 # torch and transformers take seconds to import, so names are fetched when they are first used.
 _HOMES = {
     "Decoding": "analyses.decoding",
+    "FactReport": "analyses.locate",
     "InspectorError": "errors",
     "MemoryModel": "families.base",
     "Reads": "capture.trace",
@@ -47,11 +58,16 @@ _HOMES = {
     "SiteInfo": "families.base",
     "Trace": "capture.trace",
     "Usage": "capture.usage",
+    "ValueMap": "analyses.value_map",
     "decode": "analyses.decoding",
+    "edit": "analyses.edit_block",
     "load": "capture.load",
+    "locate": "analyses.locate",
     "scan": "capture.scan",
     "self_check": "capture.load",
     "trace": "capture.trace",
+    "value_map": "analyses.value_map",
+    "wrap": "capture.wrap",
 }
 
 

@@ -14,10 +14,8 @@ from typer.testing import CliRunner, Result
 
 import inspector
 from inspector import cli
-from inspector.analyses.facts import read_facts
 from inspector.cli import output, tables
 from inspector.training import trainer
-from inspector.training.evaluate import recall_by_relation
 from inspector.training.progress import Progress
 from tests.training.little_world import build_facts_once
 
@@ -139,21 +137,6 @@ def test_decode_prints_promoted_and_suppressed_tokens(little_world: Path, tmp_pa
             assert [token["token"] for token in slot[kind]] == texts
             assert " ".join(map(tables.visible_text, texts)) in printed
     assert [slot["address"] for slot in written["slots"]] == ["L1·(1,1)", "L1·(7,7)"]
-
-
-def test_facts_reports_recall_per_relation(little_world: Path, tmp_path: Path) -> None:
-    printed = succeed("facts", little_world, "--json", tmp_path / "facts.json")
-    facts = read_facts(little_world / "facts.jsonl")
-    expected = recall_by_relation(inspector.load(little_world, "cpu"), facts)
-    assert json.loads((tmp_path / "facts.json").read_text()) == {"relations": expected}
-    rates = expected["currency"]
-    line = next(line for line in printed.splitlines() if line.startswith("currency"))
-    assert line.split() == [
-        "currency",
-        "14",
-        f"{rates['recall']:.3f}",
-        f"{rates['heldout_recall']:.3f}",
-    ]
 
 
 def test_evaluate_writes_beside_the_checkpoint_what_static_decoding_needs(

@@ -167,7 +167,7 @@ def test_recall_may_not_fall(
     def forgetful(found: MemoryModel, questions: Sequence[Question]) -> Recall:
         asked.append((found is model, len(questions)))
         correct = np.array([True] * (1000 if found is model else 994) + [False] * 6)
-        return Recall(correct, correct, correct)
+        return Recall(*[correct] * 5)
 
     monkeypatch.setattr(revive_trial, "measure_recall", forgetful)
     limits = replace(ANYTHING, recall=0.0)
