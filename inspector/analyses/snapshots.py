@@ -1,31 +1,16 @@
-"""Snapshots of one training: which lie beside each other, and how each uses its memory."""
+"""Snapshots of one training: which checkpoints lie beside each other, and of which steps."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import pandas as pd
-
-from inspector.analyses.training_record import norm_quantiles
-from inspector.analyses.usage_measures import measure_usage
-from inspector.analyses.verdicts import Verdict, judge_usage
-from inspector.capture.load import load
-from inspector.capture.scan import ScanProgress, scan
-from inspector.capture.usage import Usage
 from inspector.errors import TrainingError
-from inspector.families.base import MemoryModel
 
-TOKENS: Final = 20_000
 _STEP: Final = re.compile(r"(?:step[-_]|checkpoint-)(\d+)$")
-
-Report = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -92,76 +77,3 @@ def _json(file: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def measure_snapshots(
-    snapshots: Sequence[Snapshot],
-    corpus: str | Path,
-    *,
-    tokens: int = TOKENS,
-    device: str = "auto",
-    report: Report = lambda done, total, note: None,
-    cancel: Callable[[], bool] = lambda: False,
-) -> pd.DataFrame:
-    """Scan the same ``tokens`` of ``corpus`` with every snapshot that has memory.
-
-    One row a snapshot, table and site, with the columns of a training's record where they mean
-    the same: here the half-keys that a scan finds dead, with its evidence. Stopped by ``cancel``,
-    it gives the snapshots done until then.
-
-    Raises:
-        CheckpointError: one cannot be opened.
-        CorpusError: the corpus cannot be read.
-    """
-    rows: list[dict[str, Any]] = []
-    for number, snapshot in enumerate(snapshots):
-        tell = partial(_tell, report, number, len(snapshots), tokens)
-        tell(None)
-        model = load(snapshot.path, device)
-        if model.sites:
-            usage = scan(model, corpus, tokens, report=tell, cancel=cancel)
-            if cancel():
-                break
-            rows += _rows(snapshot, model, usage)
-    return pd.DataFrame(rows)
-
-
-def _tell(
-    report: Report, number: int, snapshots: int, tokens: int, now: ScanProgress | None
-) -> None:
-    """How far all scans are together: ``number`` snapshots are done, ``now`` is of the next."""
-    total = snapshots * tokens
-    done = number * tokens + (now.tokens if now else 0)
-    report(min(done, total), total, f"snapshot {number + 1} of {snapshots}")
-
-
-def _rows(snapshot: Snapshot, model: MemoryModel, usage: Usage) -> list[dict[str, Any]]:
-    verdicts = judge_usage(usage)
-    rows = []
-    for measures in measure_usage(usage):
-        if measures.level == "head":
-            continue
-        counted = measures.parts["slots", "counted"]
-        sites = [measures.site] if measures.site else model.sites_of(measures.table)
-        judged = [j for (site, _, _), j in verdicts.half_keys.items() if site in sites]
-        row: dict[str, Any] = {
-            "step": snapshot.step,
-            "table": measures.table,
-            "site": measures.site,
-            "tokens": usage.tokens,
-            "slots": counted.items,
-            "slots_read": counted.read,
-            "usage": counted.usage,
-            "unevenness": counted.unevenness,
-            "effective": counted.effective,
-            "gini": counted.gini,
-            "half_keys": sum(len(each.hits) for each in judged),
-            "half_keys_unread": sum(int((each.hits == 0).sum()) for each in judged),
-            "half_keys_dead": sum(each.count(Verdict.DEAD) for each in judged),
-        }
-        if measures.site is None:
-            weight = model.tables[measures.table].weight
-            norms = weight.detach().float().norm(dim=-1)
-            row |= norm_quantiles(np.asarray(norms.cpu().numpy()))
-        rows.append(row)
-    return rows

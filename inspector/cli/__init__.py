@@ -1,5 +1,6 @@
 """The command line: ``inspector`` and ``python -m inspector``."""
 
+import inspector.cli.converting
 import inspector.cli.decoding
 import inspector.cli.facts
 import inspector.cli.mapping

@@ -42,7 +42,31 @@ Json = Annotated[
 Facts = Annotated[
     Path | None, typer.Option("--facts", help="Ask these facts, not the checkpoint's own.")
 ]
+Routing = Annotated[
+    str | None,
+    typer.Option(help="Of Doge: token (each by itself, as it writes), or full (as in one pass)."),
+]
 Seed = Annotated[int, typer.Option(help="Decides which phrasings and facts are drawn.")]
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    allow_loader: Annotated[
+        bool,
+        typer.Option(
+            "--allow-loader",
+            help="Let a checkpoint be module:function, a loader of your own that is called: it "
+            "returns a model and its tokenizer.",
+        ),
+    ] = False,
+) -> None:
+    """What holds for all commands."""
+    if allow_loader:
+        from inspector.capture.loaders import allow_loaders, forbid_loaders
+
+        token = allow_loaders()
+        context.call_on_close(lambda: forbid_loaders(token))
 
 
 def main() -> None:
@@ -65,6 +89,7 @@ def trace(
     device: Device = "auto",
     top: Annotated[int, typer.Option(min=1, help="Predictions, and reads a site, shown.")] = 5,
     tokenizer: Tokenizer = None,
+    routing: Routing = None,
 ) -> None:
     """What fires on a text: for every token its predictions and each site's strongest reads."""
     from inspector.capture.load import load
@@ -74,7 +99,7 @@ def trace(
         text.encode()
     except UnicodeEncodeError:
         raise PromptError("The prompt is not valid UTF-8. Type it as text.") from None
-    model = load(checkpoint, device, tokenizer=tokenizer)
+    model = load(checkpoint, device, tokenizer=tokenizer, routing=routing)
     found = run_trace(model, text)
     best = payloads.predictions(model, found, top)
     show(tables.of_trace(found, best, top), payloads.of_trace(found, best), json_file)
@@ -86,11 +111,12 @@ def check(
     json_file: Json = None,
     device: Device = "auto",
     tokenizer: Tokenizer = None,
+    routing: Routing = None,
 ) -> None:
     """What was opened, and whether its parts add up to what the model computes."""
     from inspector.capture.load import load, self_check
 
-    model = load(checkpoint, device, tokenizer=tokenizer)
+    model = load(checkpoint, device, tokenizer=tokenizer, routing=routing)
     result = self_check(model)
     payload = payloads.of_check(model, result)
     show(tables.of_check(payload, model), payload, json_file)

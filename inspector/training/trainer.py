@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
 
-from inspector.analyses.facts import Fact
+from inspector.analyses.training_record import FOLDER as RECORD_FOLDER
 from inspector.errors import ConfigError, TrainingError
 from inspector.memory.layer import ProductKeyMemory
 from inspector.memory.llama import MemoryLlamaConfig, MemoryLlamaForCausalLM
@@ -26,11 +26,11 @@ from inspector.memory.values import ValueTable
 from inspector.training.checkpoint import save_checkpoint
 from inspector.training.config import TrainingConfig
 from inspector.training.corpus import Batch, Corpus
-from inspector.training.interventions import Interventions, intervened
+from inspector.training.data import TrainingData, make_data
+from inspector.training.interventions import intervened
+from inspector.training.monitor import WINDOW, Monitor
 from inspector.training.progress import Meter, Progress
 from inspector.training.run_folder import RunFolder, interrupted_only_after
-from inspector.training.tokenizer import make_tokenizer
-from inspector.training.world_facts import WorldFacts, build_world_facts, training_sentences
 
 _SAVE_EVERY_S = 120.0
 
@@ -41,13 +41,16 @@ def train(
     *,
     device: str = "cpu",
     report: Callable[[Progress], None] | None = None,
+    data: TrainingData | None = None,
+    monitor_every: int = 0,
 ) -> Path:
-    """Train ``config`` into the directory ``out`` and return it.
+    """Train ``config`` into the directory ``out`` and return it; ``data`` spares making it anew.
 
     A run that was killed goes on from its last saved state when called again with the same
     configuration; the same seed on the same machine gives the same result, bit for bit, either
     way. Ctrl-C takes effect between two steps and saves the state first. A finished run is left
-    as it is. Snapshots go to ``out-step-N``, without the facts, which are those of ``out``.
+    as it is. Snapshots go to ``out-step-N``, without the facts, which are those of ``out``. Each
+    ``monitor_every`` steps, if any, how the memory is used goes to ``out/monitor``.
 
     Raises:
         TrainingError: ``out`` holds a run of another configuration, or something else; a source
@@ -60,10 +63,10 @@ def train(
         return out
     folder.check()
     _keep_freed_memory()
-    run = _Run(config, folder, device)
+    run = _Run(config, folder, device, data)
     folder.claim()  # only now: a configuration that makes no run leaves no trace
     try:
-        run.carry_on(report)
+        run.carry_on(report, monitor_every)
     except KeyboardInterrupt:
         run.save()
         raise
@@ -73,22 +76,28 @@ def train(
 class _Run:
     """A run in progress: ``step`` steps are done. All of it follows from the configuration."""
 
-    def __init__(self, config: TrainingConfig, folder: RunFolder, device: str) -> None:
+    def __init__(
+        self,
+        config: TrainingConfig,
+        folder: RunFolder,
+        device: str,
+        data: TrainingData | None = None,
+    ) -> None:
         """Make data, tokenizer and model anew, then take up what was saved."""
         self._config, self._folder, self._device = config, folder, device
         torch.manual_seed(config.seed)
-        self._world = _world(config)
-        self._tokenizer = _tokenizer(config, self._world.facts)
-        self._corpus = _corpus(config, self._world, self._tokenizer)
+        data = data or make_data(config)
+        self._world, self._tokenizer, self._corpus = data.world, data.tokenizer, data.corpus
         self._model = build_model(config, self._tokenizer).to(device)
         _check_positions(self._corpus, self._model)
         self._optimizer = _optimizer(self._model, config)
         self.step = folder.restore(self._model, self._optimizer)
 
-    def carry_on(self, report: Callable[[Progress], None] | None) -> None:
+    def carry_on(self, report: Callable[[Progress], None] | None, monitor_every: int = 0) -> None:
         """Train to the last step, write snapshots on the way and the checkpoint at the end."""
         steps = self._config.optimisation.steps
         meter = Meter(steps, report)
+        monitor = self._monitor(monitor_every)
         self._model.train()
         saved = time.monotonic()
         while True:
@@ -98,11 +107,29 @@ class _Run:
             if self.step >= steps:
                 break
             meter.add(*self._advance())
+            if monitor is not None:
+                monitor.step(self.step)
             if time.monotonic() - saved > _SAVE_EVERY_S and self.step < steps:
                 self.save()
                 saved = time.monotonic()
+        if monitor is not None:
+            monitor.close()
         self._write(self._folder.out, snapshot=False)
         self._folder.forget_state()
+
+    def _monitor(self, every: int) -> Monitor | None:
+        """What watches the memory, from where the run goes on; None without either."""
+        if not every or not self._model.memory_layers:
+            return None
+        monitor = Monitor(
+            self._model.model,  # the trunk is what a step calls
+            self._folder.out / RECORD_FOLDER,
+            every=every,
+            window=min(every, WINDOW),
+            padding=self._tokenizer.pad_token_id,
+        )
+        monitor.begin(self.step)
+        return monitor
 
     def save(self) -> None:
         """Save the state, to go on from here."""
@@ -166,44 +193,6 @@ def build_model(
         raise ConfigError(f"The model entries make no model: {error}") from None
 
 
-def _world(config: TrainingConfig) -> WorldFacts:
-    try:
-        return build_world_facts(seed=config.seed, limits=config.limits or None)
-    except ImportError as error:
-        raise TrainingError(f"The facts cannot be made: {error}.") from None
-    except ValueError as error:
-        raise ConfigError(f"The facts cannot be made: {error}.") from None
-
-
-def _corpus(
-    config: TrainingConfig, world: WorldFacts, tokenizer: PreTrainedTokenizerFast
-) -> Corpus:
-    hp = config.optimisation
-    asked = [f for f in world.facts for _ in range(config.repeats.get(f.relation, 1))]
-    interventions = None
-    if hp.silenced or hp.interchanged:
-        interventions = Interventions(
-            [fact.relation for fact in asked for _ in fact.prompts],
-            [fact.object for fact in asked for _ in fact.prompts],
-            batch=hp.batch,
-            silenced=hp.silenced,
-            interchanged=hp.interchanged,
-            interchange_after=hp.interchange_after,
-            seed=config.seed,
-        )
-    try:
-        return Corpus(
-            training_sentences(asked),
-            tokenizer,
-            batch=hp.batch,
-            prompt_weight=hp.prompt_weight,
-            seed=config.seed,
-            interventions=interventions,
-        )
-    except ValueError as error:
-        raise ConfigError(f"No batches can be made: {error}.") from None
-
-
 def _check_positions(corpus: Corpus, model: MemoryLlamaForCausalLM) -> None:
     positions = model.config.max_position_embeddings
     if corpus.longest > positions:
@@ -211,15 +200,6 @@ def _check_positions(corpus: Corpus, model: MemoryLlamaForCausalLM) -> None:
             f"model.max_position_embeddings = {positions}, but the longest sentence has "
             f"{corpus.longest} tokens."
         )
-
-
-def _tokenizer(config: TrainingConfig, facts: tuple[Fact, ...]) -> PreTrainedTokenizerFast:
-    # Answers that are words are counted several times over, so that most become one token, whose
-    # value one can read; codes stay out and are spelled from smaller pieces.
-    prompts = [prompt for fact in facts for prompt in (*fact.prompts, *fact.heldout_prompts)]
-    answers = [f" {f.object}" for f in facts if f.relation != "airport"] * 8
-    positions = int(config.model.get("max_position_embeddings", 256))
-    return make_tokenizer([*prompts, *answers], config.vocabulary, positions)
 
 
 def _optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:

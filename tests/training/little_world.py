@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from inspector.analyses.facts import TEMPLATES
-from inspector.training import trainer
+from inspector.training import data, trainer
 from inspector.training.config import Optimisation, TrainingConfig
 from inspector.training.world_facts import WorldFacts, build_world_facts
 
@@ -41,7 +41,7 @@ def config_of(
 
 def build_facts_once(patch: pytest.MonkeyPatch) -> None:
     """Let runs of every seed share their facts: building them takes most of a short run's time."""
-    patch.setattr(trainer, "build_world_facts", _built)
+    patch.setattr(data, "build_world_facts", _built)
 
 
 def _built(seed: int, limits: Mapping[str, int] | None) -> WorldFacts:
