@@ -16,6 +16,13 @@ SECTIONS = {
         "checkpoint": st.Page("pages/checkpoint.py", title="Checkpoint", icon="🗂️", default=True),
         "trace": st.Page("pages/trace.py", title="Trace", icon="🔎"),
         "usage": st.Page("pages/usage.py", title="Usage", icon="📊"),
+        "value_map": st.Page("pages/value_map.py", title="Value map", icon="🗺️"),
+        "slot": st.Page("pages/slot.py", title="Slot", icon="🎯"),
+        "facts": st.Page("pages/facts.py", title="Facts", icon="🧭"),
+    },
+    "Compare": {
+        "compare": st.Page("pages/compare.py", title="Compare", icon="⚖️"),
+        "training": st.Page("pages/training.py", title="Training", icon="📈"),
     },
     "Teach": {
         "lookup": st.Page("pages/lookup.py", title="Lookup", icon="🎓"),

@@ -3,21 +3,34 @@
 import streamlit as st
 
 from inspector.errors import InspectorError
-from inspector.ui import effects_card, frame, prompt, reads_view, slot_card, trace_view
+from inspector.ui import (
+    edit_compare,
+    edit_state,
+    effects_card,
+    frame,
+    prompt,
+    reads_view,
+    slot_card,
+    trace_view,
+)
 
 frame.guard("trace")
 frame.page_title("Trace", "Which memory slots fire on each token, how strongly, and what they say.")
 opened = frame.require()
+edits = edit_state.on(opened)
 
 with st.container(border=True):
     text, more = prompt.prompt_box(opened)
     try:
-        view = trace_view.look(opened, text, more)
+        view = trace_view.look(opened, text, more, edits.edited)
     except InspectorError as error:
         frame.problem("Nothing was traced.", error)
         st.stop()
     trace_view.strip(view)
 
+if edits:
+    with st.container(border=True):
+        edit_compare.of_trace(view)
 trace_view.headline(view)
 predictions, effects = st.columns([2, 3])
 with predictions.container(border=True, height="stretch"):

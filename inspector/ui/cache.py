@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from inspector.analyses.direct_effect import DirectEffect
     from inspector.analyses.gates import MeanGates
     from inspector.capture.load import SelfCheck
+    from inspector.capture.session import Edit
     from inspector.capture.trace import Trace
     from inspector.families.base import MemoryModel
 
@@ -44,6 +45,17 @@ class Opened:
     gates_problem: str = ""  # why mean gates that are there cannot be used
 
 
+@dataclass(frozen=True, eq=False)
+class Edited:
+    """The edits of a session that are on. ``key`` tells them from all others; "" means none."""
+
+    key: str = ""
+    edits: tuple[Edit, ...] = ()
+
+
+UNEDITED = Edited()
+
+
 @st.cache_resource
 def warm_up() -> threading.Thread:
     """Import what takes seconds in the background, while the user looks at the frame."""
@@ -58,26 +70,34 @@ def warm_up() -> threading.Thread:
     return thread
 
 
-def opened(path: str, device: str) -> Opened:
+def opened(
+    path: str, device: str, tokenizer: str | None = None, routing: str | None = None
+) -> Opened:
     """The checkpoint at ``path``, opened once per content and device.
+
+    ``tokenizer`` is its tokenizer's file, where it doesn't bring one; ``routing`` is of families
+    where a token by itself is routed otherwise than in a full pass.
 
     Raises:
         InspectorError: it cannot be opened.
     """
     warm_up().join()
-    return _opened(path, device, _stamp(Path(path)))
+    return _opened(path, device, tokenizer, routing, _stamp(Path(path)))
 
 
 def _stamp(path: Path) -> float:
     """Changes when a file of the checkpoint does, so that a new training run is seen."""
     try:
-        return max((file.stat().st_mtime for file in path.iterdir()), default=0.0)
+        files = path.iterdir() if path.is_dir() else [path]
+        return max((file.stat().st_mtime for file in files), default=0.0)
     except (OSError, ValueError):  # a path with a null character is none: opening it says so
         return 0.0
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _opened(path: str, device: str, stamp: float) -> Opened:
+def _opened(
+    path: str, device: str, tokenizer: str | None, routing: str | None, stamp: float
+) -> Opened:
     import torch
 
     from inspector.analyses.costs import measure_costs
@@ -85,7 +105,7 @@ def _opened(path: str, device: str, stamp: float) -> Opened:
     from inspector.capture.load import load, self_check
 
     start = time.perf_counter()
-    model = load(path, device=device)
+    model = load(path, device=device, tokenizer=tokenizer, routing=routing)
     costs = measure_costs(model)
     torch.set_num_threads(1 if costs.total < _SMALL else os.cpu_count() or 1)
     check = self_check(model)
@@ -102,20 +122,28 @@ def _opened(path: str, device: str, stamp: float) -> Opened:
     return found
 
 
-def traced(source: Opened, text: str, more: int = 0) -> tuple[Trace, int]:
-    """The trace of ``text`` and up to ``more`` tokens the model writes after it.
+def traced(
+    source: Opened, text: str, more: int = 0, edited: Edited = UNEDITED
+) -> tuple[Trace, int]:
+    """The trace of ``text`` and up to ``more`` tokens the model writes after it, as ``edited``.
 
     The second entry is the number of tokens of the text itself.
 
     Raises:
         PromptError: the text cannot be read.
     """
-    return _traced(source.key, source.model.fingerprint, text, more, source)
+    return _traced(source.key, source.model.fingerprint, text, more, edited.key, source, edited)
 
 
 @st.cache_resource(max_entries=48, show_spinner=False)
 def _traced(
-    key: tuple[str, str], fingerprint: str, text: str, more: int, _source: Opened
+    key: tuple[str, str],
+    fingerprint: str,
+    text: str,
+    more: int,
+    edits: str,
+    _source: Opened,
+    _edited: Edited,
 ) -> tuple[Trace, int]:
     from inspector.capture.generate import continue_greedily
     from inspector.capture.trace import encode, trace
@@ -124,15 +152,22 @@ def _traced(
     ids = encode(model, text)
     length = ids.shape[1]
     if more:
-        ids = continue_greedily(model, ids, more)
-    return trace(model, ids=ids), length
+        ids = continue_greedily(model, ids, more, _edited.edits)
+    return trace(model, ids=ids, edits=_edited.edits), length
 
 
 def explained(
-    source: Opened, text: str, more: int, pos: int, token: int, against: int
+    source: Opened,
+    text: str,
+    more: int,
+    pos: int,
+    token: int,
+    against: int,
+    edited: Edited = UNEDITED,
 ) -> DirectEffect:
     """Direct effects on the contrast of two tokens at one position."""
-    return _explained(source.key, source.model.fingerprint, text, more, pos, token, against, source)
+    asked = (text, more, pos, token, against, edited.key)
+    return _explained(source.key, source.model.fingerprint, *asked, source, edited)
 
 
 @st.cache_resource(max_entries=256, show_spinner=False)
@@ -144,17 +179,25 @@ def _explained(
     pos: int,
     token: int,
     against: int,
+    edits: str,
     _source: Opened,
+    _edited: Edited,
 ) -> DirectEffect:
     from inspector.analyses.direct_effect import direct_effect
 
-    found, _ = _traced(key, fingerprint, text, more, _source)
+    found, _ = _traced(key, fingerprint, text, more, edits, _source, _edited)
     return direct_effect(_source.model, found, pos, token, against)
 
 
-def decoded_reads(source: Opened, text: str, more: int, pos: int, site: str) -> Decoding:
-    """The values of all reads of one site at one position, in context, in the reads' order."""
-    return _decoded_reads(source.key, source.model.fingerprint, text, more, pos, site, source)
+def decoded_reads(
+    source: Opened, text: str, more: int, pos: int, site: str, edited: Edited = UNEDITED
+) -> Decoding:
+    """The checkpoint's values of all reads of one site at one position, in the reads' order.
+
+    In context. With ``edited`` the reads and the gate are those of the edited pass.
+    """
+    asked = (text, more, pos, site, edited.key)
+    return _decoded_reads(source.key, source.model.fingerprint, *asked, source, edited)
 
 
 @st.cache_resource(max_entries=256, show_spinner=False)
@@ -165,11 +208,13 @@ def _decoded_reads(
     more: int,
     pos: int,
     site: str,
+    edits: str,
     _source: Opened,
+    _edited: Edited,
 ) -> Decoding:
     from inspector.analyses.decoding import decode, gate_at
 
-    found, _ = _traced(key, fingerprint, text, more, _source)
+    found, _ = _traced(key, fingerprint, text, more, edits, _source, _edited)
     slots = found.reads[site].slots[0, pos].flatten()
     return decode(_source.model, slots, site, gate_at(_source.model, found, site, pos))
 

@@ -7,8 +7,8 @@ from collections import Counter
 
 import streamlit as st
 
-from inspector.errors import InspectorError
-from inspector.ui import cache, samples, state
+from inspector.errors import InspectorError, TokenizerNeeded
+from inspector.ui import cache, edit_sidebar, hub_download, samples, state
 
 _FRAMED = "framed"
 _PICKED, _DEVICE = "picked checkpoint", "picked device"
@@ -65,7 +65,9 @@ def _checkpoint_picker() -> None:
 
     def pick() -> None:
         picked = st.session_state[_PICKED]
-        state.write(checkpoint=picked, pos=None, site=None, slot=None, token=None)
+        # the edits of the checkpoint that is left stay in the session
+        gone = dict.fromkeys(("tokenizer", "routing", "pos", "site", "slot", "token", "edits"))
+        state.write(checkpoint=picked, **gone)
 
     st.selectbox(
         "Checkpoint",
@@ -75,9 +77,10 @@ def _checkpoint_picker() -> None:
         accept_new_options=True,
         # The picker goes by the name it shows, so no two may share one.
         format_func=lambda choice: choice if shared[short.get(choice, "")] != 1 else short[choice],
-        placeholder="Pick one, or type a path",
+        placeholder="Pick one, or type a path or org/name",
         help="The samples that ship with the inspector, checkpoints opened lately, or any other: "
-        "type the path of its directory and press Enter.",
+        "type its path and press Enter. If the server allows it, also module:function, a loader of "
+        "your own.",
     )
 
 
@@ -106,16 +109,38 @@ def require() -> cache.Opened:
     if state.read(state.CHECKPOINT) is None:
         state.write(checkpoint=choice)  # so that a link says what it shows
     path = samples.resolve(choice)
+    hub_download.wait_until_here(str(path))
     device = state.read(state.DEVICE) or "auto"
     try:
         with st.spinner("Opening the checkpoint …"):
-            opened = cache.opened(str(path), device)
+            opened = cache.opened(
+                str(path), device, state.read(state.TOKENIZER), state.read(state.ROUTING)
+            )
+    except TokenizerNeeded as error:
+        problem("This checkpoint could not be opened yet.", error)
+        _tokenizer_box()
+        st.stop()
     except InspectorError as error:
         problem("This checkpoint could not be opened.", error)
         st.stop()
     samples.remember(path)
     _loaded(opened)
     return opened
+
+
+def _tokenizer_box() -> None:
+    """Asks for the file of a tokenizer that does not come with the checkpoint."""
+
+    def give() -> None:
+        state.write(tokenizer=st.session_state["tokenizer file"].strip() or None)
+
+    st.session_state["tokenizer file"] = state.read(state.TOKENIZER) or ""
+    st.text_input(
+        "Tokenizer file",
+        key="tokenizer file",
+        on_change=give,
+        placeholder="The path of the tokenizer it was trained with; press Enter",
+    )
 
 
 def _loaded(opened: cache.Opened) -> None:
@@ -133,6 +158,8 @@ def _loaded(opened: cache.Opened) -> None:
             )
         else:
             st.caption(f"dense · {opened.costs.total / 1e6:.1f} M parameters · {model.device}")
+    with st.sidebar:
+        edit_sidebar.show(opened)
 
 
 def problem(what: str, error: InspectorError) -> None:

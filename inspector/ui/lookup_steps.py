@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -12,14 +12,13 @@ from inspector.ui.lookup_stage import Stage
 
 if TYPE_CHECKING:
     import numpy as np
-    import plotly.graph_objects as go
 
     from inspector.analyses.lookup_costs import LookupCost
 
 _LAST_SIZE = 4096
 
 
-def _chart(figure: go.Figure, key: str) -> None:
+def _chart(figure: Any, key: str) -> None:
     st.plotly_chart(figure, key=f"lookup {key}", config={"displayModeBar": False})
 
 

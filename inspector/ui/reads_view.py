@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from inspector.errors import NotShown
 from inspector.ui import cache, state
 from inspector.ui.components import GridRead, ReadRow, key_grid, read_table, visible_text
 from inspector.ui.trace_view import View, chosen_site
@@ -23,7 +24,7 @@ class SiteReads:
 
     site: SiteInfo
     rows: tuple[ReadRow, ...]  # in the order of head, then rank
-    p_values: np.ndarray  # of the decodings in context
+    p_values: np.ndarray | None  # of the decodings in context; None where there are none
 
     def of_slot(self, slot: int) -> list[ReadRow]:
         """The reads of one slot."""
@@ -33,7 +34,7 @@ class SiteReads:
 def pick_site(view: View) -> str:
     """The memory layer to look into: the one that adds most to the prediction, unless chosen."""
     names = list(view.trace.sites)
-    by_effect = {name: float(view.effect.reads[name].sum()) for name in names}
+    by_effect = {name: float(reads.sum()) for name, reads in view.effect.reads.items()}
     site = chosen_site(view)
     key = "site picker"
     st.session_state[key] = site
@@ -42,7 +43,7 @@ def pick_site(view: View) -> str:
         names,
         key=key,
         required=True,
-        format_func=lambda name: f"{name}   {by_effect[name]:+.2f}",
+        format_func=lambda name: f"{name}   {by_effect[name]:+.2f}" if name in by_effect else name,
         on_change=lambda: state.write(site=st.session_state[key], slot=None),
         help="The memory layers, named after their block, with the direct effect of each one's "
         "reads at this token. The one with the largest is opened unless you choose.",
@@ -54,14 +55,19 @@ def site_reads(view: View, name: str) -> SiteReads:
     """All reads of a site at the selected token."""
     site = view.trace.sites[name]
     reads, pos = view.trace.reads[name], view.pos
-    decoding = cache.decoded_reads(view.opened, view.text, view.more, pos, name)
-    frame = decoding.to_frame()
+    asked = (view.text, view.more, pos, name, view.edited)
+    try:
+        decoding = cache.decoded_reads(view.opened, *asked)
+    except NotShown as error:  # no single value has a meaning in tokens here
+        decoding = None
+        st.text(str(error))
+    frame = None if decoding is None else decoding.to_frame()
     scores = reads.scores[0, pos].flatten().tolist()
     weights = reads.weights[0, pos].flatten().tolist()
-    effects = view.effect.reads[name].flatten().tolist()
+    effects = view.effect.reads[name].flatten().tolist() if name in view.effect.reads else None
     share = sum(abs(weight) for weight in weights) or 1.0
     rows = []
-    for number, slot in enumerate(decoding.slots.tolist()):
+    for number, slot in enumerate(reads.slots[0, pos].flatten().tolist()):
         head = number // site.knn
         rows.append(
             ReadRow(
@@ -72,16 +78,18 @@ def site_reads(view: View, name: str) -> SiteReads:
                 score=scores[number],
                 weight=weights[number],
                 share=abs(weights[number]) / share,
-                effect=effects[number],
+                effect=None if effects is None else effects[number],
                 promoted=_pairs(frame, number, "promoted"),
                 suppressed=_pairs(frame, number, "suppressed"),
-                quality=float(decoding.standing[number]),
+                quality=None if decoding is None else float(decoding.standing[number]),
             )
         )
-    return SiteReads(site, tuple(rows), decoding.p_value)
+    return SiteReads(site, tuple(rows), None if decoding is None else decoding.p_value)
 
 
-def _pairs(frame: pd.DataFrame, number: int, side: str) -> tuple[tuple[str, float], ...]:
+def _pairs(frame: pd.DataFrame | None, number: int, side: str) -> tuple[tuple[str, float], ...]:
+    if frame is None:
+        return ()
     tokens, logits = frame[side][number], frame[f"{side}_logits"][number]
     return tuple(zip(tokens, logits, strict=True))
 
@@ -119,6 +127,7 @@ def table(view: View, reads: SiteReads, slot: int) -> None:
     """All reads of the site at this token."""
     st.subheader(f"Reads of {reads.site.name} at this token", anchor=False)
     chosen = next((number for number, row in enumerate(reads.rows) if row.slot == slot), None)
+    _other_values(view, reads)
     read_table(
         reads.rows,
         key=f"reads {reads.site.name}",
@@ -132,3 +141,20 @@ def table(view: View, reads: SiteReads, slot: int) -> None:
             "quality": "Top logit of the decoding in standard deviations over the vocabulary.",
         },
     )
+
+
+def replaced(view: View, site: str) -> frozenset[int]:
+    """Slots that hold other values in this trace than in the checkpoint."""
+    overlay = view.trace.overlay(site)
+    return frozenset() if overlay is None else frozenset(overlay.slots.tolist())
+
+
+def _other_values(view: View, reads: SiteReads) -> None:
+    """Say so where an edit put other values in place of those that are decoded."""
+    held = replaced(view, reads.site.name)
+    count = sum(row.slot in held for row in reads.rows)
+    if count:
+        st.caption(
+            f"{count} of these reads fetch values that an edit replaced. Effects are of the edited "
+            "values; the tokens shown are those of the checkpoint's own."
+        )

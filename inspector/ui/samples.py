@@ -44,7 +44,7 @@ def recent() -> list[str]:
         return []
     if not isinstance(listed, list):
         return []
-    return [path for path in listed if isinstance(path, str) and Path(path).is_dir()][:_KEPT]
+    return [path for path in listed if isinstance(path, str) and Path(path).exists()][:_KEPT]
 
 
 def remember(path: Path) -> None:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from inspector.errors import SlotError
+from inspector.errors import NotShown, SlotError
 from inspector.ui import cache, state
 from inspector.ui.components import token_chips
-from inspector.ui.reads_view import SiteReads
+from inspector.ui.reads_view import SiteReads, replaced
 from inspector.ui.trace_view import View
 
 if TYPE_CHECKING:
@@ -30,14 +30,17 @@ def show(view: View, reads: SiteReads, slot: int) -> None:
     own = reads.of_slot(slot)
     st.subheader("Selected slot", anchor=False)
     st.code(own[0].address if own else site.address(slot), language=None)
+    if slot in replaced(view, site.name):
+        st.caption("An edit replaced this value; decoded below is the checkpoint's own.")
     if own:
         heads = ", ".join(f"head {row.head}: {row.weight:.3f}" for row in own)
-        effect = sum(row.effect or 0.0 for row in own)
-        st.text(f"slot {slot} · weight by {heads} · direct effect {effect:+.3f} logits")
-        _section("in context")
-        token_chips(own[0].promoted, own[0].suppressed, key="slot context")
-        number = reads.rows.index(own[0])
-        _quality(float(reads.p_values[number]))
+        known = [row.effect for row in own if row.effect is not None]
+        effect = f" · direct effect {sum(known):+.3f} logits" if known else ""
+        st.text(f"slot {slot} · weight by {heads}{effect}")
+        if reads.p_values is not None:
+            _section("in context")
+            token_chips(own[0].promoted, own[0].suppressed, key="slot context")
+            _quality(float(reads.p_values[reads.rows.index(own[0])]))
     else:
         st.text(f"slot {slot} · not read at this token")
     _static(view, site.name, slot)
@@ -60,7 +63,11 @@ def _static(view: View, site: str, slot: int) -> None:
         else:
             st.caption("Known only after a scan, which this checkpoint does not ship.")
         return
-    decoding = cache.decoded_slot(view.opened, slot, site, "static")
+    try:
+        decoding = cache.decoded_slot(view.opened, slot, site, "static")
+    except NotShown as error:
+        st.text(str(error))
+        return
     if decoding.fallback[0]:
         st.caption("Never read in the scan: the site's mean gate stands in.")
     _chips(decoding, "slot static")
@@ -72,6 +79,9 @@ def _raw(view: View, site: str, slot: int) -> None:
         decoding = cache.decoded_slot(view.opened, slot, site, "raw")
     except SlotError as error:
         st.caption(str(error))
+        return
+    except NotShown as error:  # it names arguments, which Markdown would take for its own signs
+        st.text(str(error))
         return
     _chips(decoding, "slot raw")
 

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from inspector.errors import NotShown
 from inspector.ui import cache, state
-from inspector.ui.cache import Opened
+from inspector.ui.cache import UNEDITED, Edited, Opened
 from inspector.ui.components import (
     prediction_bars,
     sentence,
@@ -44,8 +45,9 @@ class View:
     trace: Trace
     prompt_length: int
     pos: int
-    effect: DirectEffect  # on the contrast of the two tokens named in ``contrast``
+    effect: DirectEffect  # on ``contrast``; without parts where the logits can't be split
     contrast: tuple[str, str]  # the token explained, and the one it's held against
+    edited: Edited = UNEDITED  # what acted on the pass
 
     @property
     def token(self) -> str:
@@ -53,21 +55,40 @@ class View:
         return self.trace.tokens[self.pos]
 
 
-def look(opened: Opened, text: str, more: int) -> View:
-    """Trace ``text`` and explain the prediction after the selected token.
+def look(opened: Opened, text: str, more: int, edited: Edited = UNEDITED) -> View:
+    """Trace ``text``, as ``edited``, and explain the prediction after the selected token.
 
     Raises:
         PromptError: the text cannot be read.
     """
-    trace, length = cache.traced(opened, text, more)
+    trace, length = cache.traced(opened, text, more, edited)
     last = trace.ids.shape[1] - 1
     asked = state.read_number(state.POS)
     pos = min(length - 1, last) if asked is None else min(max(asked, 0), last)
     token, against = _contrast(trace, pos)
-    effect = cache.explained(opened, text, more, pos, token, against)
+    try:
+        effect = cache.explained(opened, text, more, pos, token, against, edited)
+    except NotShown:  # of this model not all parts are known
+        effect = _unexplained(trace, pos, token, against)
     held = "the mean of all tokens" if against == MEAN else opened.model.token_text(against)
     contrast = (opened.model.token_text(token), held)
-    return View(opened, text, more, trace, length, pos, effect, contrast)
+    return View(opened, text, more, trace, length, pos, effect, contrast, edited)
+
+
+def _unexplained(trace: Trace, pos: int, token: int, against: int) -> DirectEffect:
+    """The lead alone, split over nothing."""
+    from inspector.analyses.direct_effect import DirectEffect
+
+    logits = trace.logits[0, pos].double()
+    other = logits.mean() if against == MEAN else logits[against]
+    return DirectEffect(pos, token, against, (), {}, float(logits[token] - other), 0.0)
+
+
+def worth(view: View, site: str) -> np.ndarray:
+    """What ranks a site's reads here, ``[head knn]``: their direct effects; else coefficients."""
+    if site in view.effect.reads:
+        return view.effect.reads[site]
+    return view.trace.reads[site].coefficients[0, view.pos].abs().double().cpu().numpy()
 
 
 def _contrast(trace: Trace, pos: int) -> tuple[int, int]:
@@ -85,7 +106,10 @@ def chosen_site(view: View) -> str:
     """The memory layer asked for, else the one whose reads have the largest effect."""
     names = list(view.trace.sites)
     asked = state.read(state.SITE)
-    return asked if asked in names else max(names, key=lambda n: float(view.effect.reads[n].sum()))
+    if asked in names:
+        return asked
+    known = [name for name in names if name in view.effect.reads] or names[:1]
+    return max(known, key=lambda n: float(worth(view, n).sum()))
 
 
 def chosen_slot(view: View, site: str) -> int:
@@ -93,7 +117,7 @@ def chosen_slot(view: View, site: str) -> int:
     asked = state.read_number(state.SLOT)
     if asked is not None and 0 <= asked < view.trace.sites[site].slots:
         return asked
-    strongest = int(view.effect.reads[site].argmax())
+    strongest = int(worth(view, site).argmax())
     return int(view.trace.reads[site].slots[0, view.pos].flatten()[strongest])
 
 

@@ -24,13 +24,13 @@ def test_the_sample_keeps_to_the_bar() -> None:
     found = counterfactual_bar(
         model,
         facts,
-        5,
-        background=scan(model, SAMPLE, 100_000),
+        3,
+        background=scan(model, SAMPLE, 20_000),
         report=lambda number, _edit: told.append(number),
     )
-    assert told == list(range(5))
+    assert told == list(range(3))
     assert found.efficacy >= 0.98
-    assert found.generality >= 0.85 - 0.2  # one more of five may fall short than of a hundred
+    assert found.generality >= 0.6  # one of three may fall short, where of a hundred fifteen may
     assert found.locality >= 0.97
     assert max(len(edit.slots) for edit in found.edits) <= 64
     assert all(edit.reached for edit in found.edits)

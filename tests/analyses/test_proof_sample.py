@@ -87,9 +87,9 @@ def test_it_can_be_stopped_and_keeps_what_it_has(planted: MemoryModel) -> None:
 def test_the_shipped_sample_keeps_its_facts_in_small_sets_of_slots() -> None:
     """With a margin for the small number: over 200 facts the bars are 0.8, 32, 0.2 and 0.97."""
     model = load(SAMPLE, "cpu")
-    found = prove_many(model, read_facts(SAMPLE / "facts.jsonl"), 28, seed=5)
+    found = prove_many(model, read_facts(SAMPLE / "facts.jsonl"), 21, kinds=("zero",), seed=5)
     for row in found.summary().to_dict("records"):
-        assert row["proven"] + row["not_proven"] >= 10
+        assert row["proven"] + row["not_proven"] >= 8
         assert row["lost"] >= 0.65
         assert row["slots"] <= 32
         assert row["control_lost"] <= 0.2

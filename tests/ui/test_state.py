@@ -100,3 +100,22 @@ def test_streamlit_itself_keeps_the_entries() -> None:
     app = AppTest.from_function(script).run()
     assert app.text[0].value == repr("1 + 1 = 2 % é 😀\n")
     assert app.query_params["checkpoint"] == "a&b=c"
+
+
+def test_slots_are_handed_on_in_the_url_if_they_fit(url: Url) -> None:
+    state.write(checkpoint="a")
+    state.select_slots([3, 5])
+    assert url["slots"] == "3,5"
+    assert state.selected_slots() == (3, 5)
+    state.select_slots(range(201))
+    assert "slots" not in url
+    assert state.selected_slots() == tuple(range(201))
+
+
+def test_slots_of_another_checkpoint_are_not_handed_on(url: Url) -> None:
+    state.write(checkpoint="a")
+    state.select_slots(range(300))
+    state.write(checkpoint="b")
+    assert state.selected_slots() == ()
+    state.write(slots="7,x,-2,9")
+    assert state.selected_slots() == (7, 9)
