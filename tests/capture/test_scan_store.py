@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import sys
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -157,6 +158,8 @@ def _scan_until_killed(path: Path, cache: Path) -> None:
 @pytest.mark.slow
 def test_a_process_that_is_killed(model: MemoryModel, own_cache: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("inspector.capture.scan_prefixes._BITS", 28)
+    # A page test may have run a script as __main__; the new process is not to run it again.
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
     process = multiprocessing.get_context("spawn").Process(
         target=_scan_until_killed, args=(model.path, own_cache)
     )
