@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from inspector.ui import checkpoint_view, frame
+from inspector.ui import checkpoint_view, frame, routing_choice
 
 frame.guard("checkpoint")
 frame.page_title(
@@ -14,6 +14,7 @@ checkpoint_view.headline(opened)
 with st.container(border=True):
     checkpoint_view.first_fact(opened)
 checkpoint_view.figures(opened)
+routing_choice.show(opened)
 left, right = st.columns(2)
 with left.container(border=True, height="stretch"):
     checkpoint_view.self_check(opened)

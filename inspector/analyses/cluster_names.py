@@ -23,6 +23,7 @@ from inspector.analyses.map_progress import Tell, untold
 from inspector.analyses.slot_vectors import BLOCK, slot_vectors
 from inspector.analyses.unembedding import unembedding_of
 from inspector.capture.visible_text import visible_text
+from inspector.errors import NotShown
 from inspector.families.base import MemoryModel
 
 TERMS: Final = 10  # promoted tokens of a value that count
@@ -67,6 +68,10 @@ def name_clusters(
     count = int(clusters.max(initial=-1)) + 1
     sites = decoding_sites(model, table, site, gates)
     numbers = tuple(f"cluster {number}" for number in range(count))
+    try:
+        unembedding_of(model)
+    except NotShown:  # values of this model have no tokens
+        return ClusterNames(numbers, "")
     if not sites or not count:
         return ClusterNames(numbers, "")
     head = model.backbone.head
@@ -97,7 +102,8 @@ def decoding_sites(
     known = [
         name
         for name in wanted
-        if not model.sites[name].info.gated or (gates is not None and name in gates.sites)
+        if model.sites[name].info.additive
+        and (not model.sites[name].info.gated or (gates is not None and name in gates.sites))
     ]
     if known:
         return tuple(known)

@@ -21,7 +21,7 @@ from inspector.analyses.verdicts import Verdicts
 from inspector.capture.session import run_sites, session
 from inspector.capture.usage import Usage
 from inspector.capture.visible_text import visible_text
-from inspector.errors import SlotError
+from inspector.errors import NotShown, SlotError
 from inspector.families.base import MemoryModel, SiteInfo
 
 TOP: Final = 8  # tokens of a decoding
@@ -146,8 +146,10 @@ def _decode(
     raw = None
     try:
         raw = decode(model, [slot], sites[0], "raw", top=TOP)
-    except SlotError as problem:
+    except (NotShown, SlotError) as problem:
         notes.append(str(problem))
+        if isinstance(problem, NotShown):  # values of this model have no tokens at all
+            return None, (), tuple(notes)
     for name in sites:
         info = model.site(name).info
         if not info.additive:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,10 +32,12 @@ def cache_key(parameters: Mapping[str, Any]) -> str:
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name to write to; it becomes ``path`` if the block ends well, else it's deleted.
 
+    It's this thread's own: two that write the same result never write into one file.
+
     Raises:
         CacheError: it cannot be written, or the disk is full.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         yield temporary
         temporary.replace(path)

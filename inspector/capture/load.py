@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 import inspector.families.doge
 import inspector.families.meta
-import inspector.families.native  # noqa: F401  families register themselves
+import inspector.families.native
+import inspector.families.re133  # noqa: F401  families register themselves
 from inspector.capture.contributions import relative_error, site_errors
+from inspector.capture.loaders import is_loader, open_loader
 from inspector.capture.session import install_hooks, logits, session
 from inspector.capture.trace import written_parts
 from inspector.errors import CheckpointNotFound, DeviceUnavailable
 from inspector.families.base import MemoryModel
+from inspector.families.hub import fetch, hub_id
 from inspector.families.registry import open_checkpoint
 
 _PROBE_TOKENS = 24
@@ -69,28 +72,41 @@ def load(
     device: str = "auto",
     dtype: torch.dtype | None = None,
     tokenizer: str | Path | None = None,
+    routing: str | None = None,
 ) -> MemoryModel:
     """Open the checkpoint at ``path``, ready to be traced.
 
     Value tables stay in their file on the CPU: only rows that are read are fetched.
 
     Args:
-        path: a checkpoint's directory or file.
+        path: a checkpoint's directory or file; a name on the Hugging Face Hub, ``org/name`` or
+            ``org/name@revision``, where nothing lies at that path; or ``module:function``, a
+            loader of your own (see ``inspector.capture.loaders``), where that is allowed.
         device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:1``.
         dtype: number format to compute in; None keeps the checkpoint's own.
         tokenizer: its tokenizer's file, where the checkpoint doesn't bring one.
+        routing: of Doge, ``token`` (every position by itself, as it writes; the default) or
+            ``full`` (transformers' full pass over one text).
 
     Raises:
+        UnsafeCheckpoint: it is a loader of your own, and those aren't allowed here.
         CheckpointError: it cannot be opened, or its tensors and its config disagree.
         TokenizerNeeded: it doesn't bring its tokenizer, and ``tokenizer`` doesn't say where it is.
         DeviceUnavailable: there is no such device here.
     """
+    chosen = choose_device(device)
+    if is_loader(path):
+        return open_loader(str(path), chosen, dtype)
+    name = hub_id(path)
     model = open_checkpoint(
-        _expanded(path),
-        device=choose_device(device),
+        _expanded(path) if name is None else fetch(name),
+        device=chosen,
         dtype=dtype,
         tokenizer=None if tokenizer is None else _expanded(tokenizer),
+        routing=routing,
     )
+    if name is not None:
+        model = replace(model, name=str(name))
     install_hooks(model)
     return model
 

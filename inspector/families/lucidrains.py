@@ -24,6 +24,7 @@ from inspector.memory.values import ValueTable
 class _Pass:
     """What one module has computed so far in the pass it is in. Threads have their own."""
 
+    site: LucidrainsSite  # whose it is: a table's module may be a part of several
     x: Tensor
     half_scores: Tensor | None = None
     scores: Tensor | None = None
@@ -66,10 +67,15 @@ class LucidrainsSite(Site):
         module.register_forward_hook(self._leave, always_call=True)
 
     def _enter(self, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        _passing.set(_Pass(inputs[0]))
+        _passing.set(_Pass(self, inputs[0]))
 
     def _leave(self, _module: nn.Module, _inputs: Any, _output: Any) -> None:
         _passing.set(None)
+
+    def _current(self) -> _Pass | None:
+        """This module's pass in this thread, if it is in one."""
+        current = _passing.get()
+        return current if current is not None and current.site is self else None
 
     def _hand_over(self, current: _Pass) -> SiteReads | None:
         """Show the reads to the inspector's hooks; what they made of them, if anything."""
@@ -163,19 +169,19 @@ class PkmSite(LucidrainsSite):
         return normed.transpose(-3, -2)
 
     def _on_queries(self, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        if (current := _passing.get()) is None:
+        if (current := self._current()) is None:
             return
         split = output.unflatten(0, (-1, 2, self.info.heads))  # [batch half head pos d_half]
         dots = torch.einsum("bphtd,hnpd->bthpn", split, self._own.keys)
         current.half_scores = dots if dots.dtype == torch.float64 else dots.float()
 
     def _on_weights(self, _module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        if (current := _passing.get()) is not None:
+        if (current := self._current()) is not None:
             current.scores = inputs[0]
             current.weights = torch.ones_like(output) if self._whole else output
 
     def _before_values(self, module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        current = _passing.get()
+        current = self._current()
         if current is None or current.scores is None or current.weights is None:
             return None
         slots, weights = args[0].view(current.scores.shape), current.weights
@@ -190,7 +196,7 @@ class PkmSite(LucidrainsSite):
         return (indices,), {**kwargs, "per_sample_weights": weighed}
 
     def _on_rows(self, _module: nn.Module, _inputs: Any, output: Tensor) -> Tensor | None:
-        current = _passing.get()
+        current = self._current()
         if current is None or current.edited is None:
             return None
         return output * current.edited.coefficients.to(output).reshape(*output.shape[:-1], 1)
@@ -271,13 +277,13 @@ class PeerSite(LucidrainsSite):
         return left_out.scatter(-1, best.indices, best.values)
 
     def _on_queries(self, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        if (current := _passing.get()) is not None:
+        if (current := self._current()) is not None:
             dots = torch.einsum("pbnhd,hkpd->bnhpk", output, self._own.keys)
             current.half_scores = dots if dots.dtype == torch.float64 else dots.float()
 
     def _before_down(self, _module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
         """The module has chosen. It weighs later, by the same modules that are asked here."""
-        current = _passing.get()
+        current = self._current()
         if current is None or current.half_scores is None:
             return None
         slots = inputs[0]
@@ -289,16 +295,16 @@ class PeerSite(LucidrainsSite):
         return None if edited is None else (edited.slots,)
 
     def _before_up(self, _module: nn.Module, _inputs: Any) -> tuple[Tensor] | None:
-        current = _passing.get()
+        current = self._current()
         return None if current is None or current.edited is None else (current.edited.slots,)
 
     def _on_activation(self, _module: nn.Module, _inputs: Any, output: Tensor) -> Tensor | None:
         """Edited coefficients hold the activation already."""
-        current = _passing.get()
+        current = self._current()
         return None if current is None or current.edited is None else torch.ones_like(output)
 
     def _on_weights(self, _module: nn.Module, _inputs: Any, output: Tensor) -> Tensor | None:
-        current = _passing.get()
+        current = self._current()
         if current is None or current.edited is None:
             return None
         return current.edited.coefficients.to(output.dtype)

@@ -34,7 +34,7 @@ from inspector.families.meta_tokenizers import read_tokenizer
 from inspector.families.native import backbone_of, sites_of, tables_by_name
 from inspector.families.registry import Family, Opening, register
 from inspector.families.torch_file import MappedFile, read_archive
-from inspector.families.weights import check_finite, some_rows
+from inspector.families.weights import check_finite, sampling_notes, some_rows
 from inspector.memory.llama import MemoryLlamaConfig, MemoryLlamaForCausalLM
 
 
@@ -211,8 +211,6 @@ def _build(
     """The model with its weights, on its device and in its format."""
     with torch.device("meta"):
         module = MemoryLlamaForCausalLM(config)
-    # Built on the meta device, where nothing takes memory; its only buffers are made again here.
-    module.model.rotary_emb = LlamaRotaryEmbedding(config)
     tables, weights = tables_by_name(module), {}
     for entry in state.used:
         tensor = state.tensors[entry.theirs]
@@ -228,6 +226,9 @@ def _build(
     for table in tables.values():
         table.mapped = True  # the format of the others doesn't touch it
     module.to(dtype=opening.dtype or stored)
+    # Built on the meta device, where nothing takes memory; its only buffers are made again here,
+    # in float32 in any format: rounded, its angles would be other positions.
+    module.model.rotary_emb = LlamaRotaryEmbedding(config)
     for table in tables.values():
         table.mapped = opening.device.type == "cpu"  # and if so, stays as it is stored
     module.to(device=opening.device)
@@ -242,6 +243,7 @@ def _provenance(
     reason: str, files: MetaFiles, params: Params, state: _State, tokenizer: Path | None
 ) -> Provenance:
     notes = list(state.notes)
+    notes += sampling_notes(state.tensors[e.theirs] for e in state.used if ".values" in e.theirs)
     stored = state.tensors["tok_embeddings.weight"].dtype
     if params.dtype is not None and params.dtype != stored:
         notes.append(

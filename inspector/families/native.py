@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
@@ -16,7 +17,9 @@ from inspector.errors import CheckpointError, CheckpointMismatch, CheckpointNotF
 from inspector.families.base import Backbone, MemoryModel, Provenance, Site, SiteInfo
 from inspector.families.fingerprint import fingerprint_of
 from inspector.families.registry import Family, Opening, register
-from inspector.families.weights import check_finite
+from inspector.families.safetensors_file import Entry, read_header, read_tensor
+from inspector.families.tokenizer_files import check_tokenizer_json
+from inspector.families.weights import check_finite, sampling_notes
 from inspector.memory.layer import ProductKeyMemory
 from inspector.memory.llama import MemoryLlamaConfig, MemoryLlamaForCausalLM
 from inspector.memory.product_keys import SiteReads
@@ -101,16 +104,20 @@ def open_native(path: Path, reason: str, opening: Opening) -> MemoryModel:
         CheckpointMismatch: tensors and config disagree; the names are given.
         CheckpointError: a file is missing or broken.
     """
-    config = _read_config(path)
     files = tensor_files(path)
-    with torch.device("meta"):
-        module = MemoryLlamaForCausalLM(config)
+    config = _read_config(path, files)
+    module = _empty(path, config)
     # Built on the meta device, where nothing takes memory; its only buffers are made again here.
     module.model.rotary_emb = LlamaRotaryEmbedding(config)
     tied = ("lm_head.weight",) if config.tie_word_embeddings else ()
     check_names(path, module, files, tied)
     tables = tables_by_name(module)
-    state = {name: _read(files[name], name) for name in files if name not in tables}
+    headers = {file: read_header(file) for file in set(files.values())}
+    state = {
+        name: _read(file, name, headers[file][name])
+        for name, file in files.items()
+        if name not in tables
+    }
     module.load_state_dict(state, strict=False, assign=True)
     for name, table in tables.items():
         try:
@@ -120,11 +127,13 @@ def open_native(path: Path, reason: str, opening: Opening) -> MemoryModel:
         check_finite(files[name].name, name, table.weight)
     module.tie_weights()
     module.requires_grad_(False).eval()
+    # All but the tables in one format: products of two are undefined.
+    module.to(dtype=opening.dtype or state["model.embed_tokens.weight"].dtype)
     for table in tables.values():
-        table.mapped = (
-            opening.device.type == "cpu"
-        )  # and if so, stays as it is stored; see ValueTable
-    module.to(device=opening.device, dtype=opening.dtype)
+        table.mapped = opening.device.type == "cpu"  # and if so, stays in its file
+    module.to(device=opening.device)
+    # Angles are computed in float32 in any format: rounded, they would be other positions.
+    module.model.rotary_emb = LlamaRotaryEmbedding(config).to(opening.device)
     return MemoryModel(
         name=path.name,
         path=path,
@@ -135,7 +144,13 @@ def open_native(path: Path, reason: str, opening: Opening) -> MemoryModel:
         tables=module.value_tables,
         backbone=backbone_of(module),
         positions=config.max_position_embeddings,
-        provenance=Provenance("native", reason, len(files), tied=tied),
+        provenance=Provenance(
+            "native",
+            reason,
+            len(files),
+            tied=tied,
+            notes=sampling_notes(table.weight for table in tables.values()),
+        ),
         config=json.loads((path / "config.json").read_text(encoding="utf-8")),
     )
 
@@ -169,17 +184,45 @@ def sites_of(module: MemoryLlamaForCausalLM) -> Mapping[str, Site]:
     return sites
 
 
-def _read_config(path: Path) -> MemoryLlamaConfig:
+def _empty(path: Path, config: MemoryLlamaConfig) -> MemoryLlamaForCausalLM:
+    try:
+        with torch.device("meta"):
+            return MemoryLlamaForCausalLM(config)
+    except Exception as error:  # noqa: BLE001  sizes that make no model fail in many ways
+        reason = str(error).split("\n", 1)[0]
+        raise CheckpointError(
+            f"The sizes in {path / 'config.json'} make no model: {reason}."
+        ) from None
+
+
+def _read_config(path: Path, files: Mapping[str, Path]) -> MemoryLlamaConfig:
     try:
         raw = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        _check_blocks(path, raw, files)
         config: MemoryLlamaConfig = MemoryLlamaConfig.from_dict(raw)
         if config.memory_layers:
             config.memory_shape()
+        if not config.max_position_embeddings >= 1:
+            raise ValueError(f"max_position_embeddings = {config.max_position_embeddings}")
+    except CheckpointError:
+        raise
     except Exception as error:  # noqa: BLE001  transformers' validators raise many kinds
         raise CheckpointError(
             f"{path / 'config.json'} is no usable configuration: {error}"
         ) from None
     return config
+
+
+def _check_blocks(path: Path, raw: Mapping[str, Any], files: Mapping[str, Path]) -> None:
+    """As many blocks as the tensors tell of: a model of far more would fill the memory."""
+    said = raw.get("num_hidden_layers")
+    blocks = {found[1] for name in files if (found := re.match(r"model\.layers\.(\d+)\.", name))}
+    if type(said) is int and said > len(files):
+        raise CheckpointMismatch(
+            f"{path / 'config.json'} says num_hidden_layers = {said}, but there are tensors of "
+            f"{len(blocks)} blocks: others are missing.",
+            ["num_hidden_layers"],
+        )
 
 
 def tensor_files(path: Path) -> dict[str, Path]:
@@ -193,13 +236,7 @@ def tensor_files(path: Path) -> dict[str, Path]:
         raise CheckpointNotFound(f"{path} holds no model*.safetensors: its weights are missing.")
     files: dict[str, Path] = {}
     for shard in shards:
-        try:
-            with safe_open(shard, framework="pt") as opened:
-                files.update(dict.fromkeys(opened.keys(), shard))
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(
-                f"{shard} is broken ({error}). It may have been cut short while it was copied."
-            ) from None
+        files.update(dict.fromkeys(read_header(shard), shard))
     return files
 
 
@@ -213,13 +250,13 @@ def check_names(
     """
     expected = {name: tuple(t.shape) for name, t in module.state_dict().items() if name not in tied}
     problems = [f"{name} is missing" for name in expected if name not in files]
+    headers = {file: read_header(file) for file in set(files.values())}
     for name, file in files.items():
         if name not in expected:
             if name not in tied:
                 problems.append(f"{name} is not expected")
             continue
-        with safe_open(file, framework="pt") as opened:
-            shape = tuple(opened.get_slice(name).get_shape())
+        shape = headers[file][name].shape
         if shape != expected[name]:
             problems.append(f"{name} is {list(shape)}, expected {list(expected[name])}")
     if problems:
@@ -231,9 +268,10 @@ def check_names(
         )
 
 
-def _read(file: Path, name: str) -> Tensor:
-    with safe_open(file, framework="pt") as opened:
-        tensor: Tensor = opened.get_tensor(name)
+def _read(file: Path, name: str, entry: Entry) -> Tensor:
+    # Products round otherwise where numbers begin at another byte: a copy begins at a round one,
+    # so that the same weights give the same logits from whichever file.
+    tensor = read_tensor(file, entry)
     check_finite(file.name, name, tensor)
     return tensor
 
@@ -246,6 +284,7 @@ def read_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     """
     if not (path / "tokenizer.json").is_file():
         raise CheckpointNotFound(f"{path} holds no tokenizer.json: its tokenizer is missing.")
+    check_tokenizer_json(path / "tokenizer.json")
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             path, local_files_only=True, trust_remote_code=False

@@ -11,6 +11,7 @@ import torch
 
 from inspector.errors import CheckpointNotFound, UnknownFamily
 from inspector.families.base import MemoryModel
+from inspector.families.roots import check_root
 
 
 @dataclass(frozen=True)
@@ -78,19 +79,28 @@ def open_checkpoint(
 
     Raises:
         CheckpointNotFound: nothing lies there.
+        UnsafeCheckpoint: it lies outside of the folders that are allowed: see ``roots``.
         UnknownFamily: no family recognises it.
         CheckpointError: what its family found wrong with it.
     """
+    check_root(path)
+    if tokenizer is not None:
+        check_root(tokenizer)
     try:
         found = path.exists()
         if found and path.is_dir():
             next(path.iterdir(), None)  # raises where that is not allowed
-    except OSError as error:
-        raise CheckpointNotFound(f"{path} cannot be opened: {error.strerror}.") from None
+        broken = not found and path.is_symlink()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointNotFound(f"{str(path)!r} cannot be opened: {reason}.") from None
+    if broken:
+        raise CheckpointNotFound(f"{path} is a link that leads nowhere, or in a circle.")
     if not found:
         raise CheckpointNotFound(
             f"There is nothing at {path}. Give the directory of a checkpoint: the one that holds "
-            "its config.json, or its consolidated.pth and params.json."
+            "its config.json, or its consolidated.pth and params.json, or a name on the Hugging "
+            "Face Hub, as in org/name."
         )
     for family in families():
         reason = family.recognise(path)
@@ -100,7 +110,8 @@ def open_checkpoint(
     raise UnknownFamily(
         f"{path} is of no family that can be opened here ({known}). A native checkpoint is a "
         "directory with config.json (model_type memory_llama) and safetensors files; one of Meta's "
-        "code has a consolidated.pth, or a .metadata and .distcp files, and a params.json."
+        "code has a consolidated.pth, or a .metadata and .distcp files, and a params.json; one of "
+        "re133's code has a model.pt, or a rest.pt with its table in values_q4.bin."
         f"{_broken_config(path)}"
     )
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
-import sys
 import random
+import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -314,7 +316,7 @@ def test_writing_to_a_device_that_is_full(tmp_path: Path) -> None:
     """The real error, from the kernel: the temporary name leads to /dev/full."""
     file = tmp_path / "kept.npz"
     save_arrays(file, {"a": np.arange(3)}, {})
-    (tmp_path / f"kept.npz.{os.getpid()}.part").symlink_to("/dev/full")
+    (tmp_path / f"kept.npz.{os.getpid()}.{threading.get_ident()}.part").symlink_to("/dev/full")
     with pytest.raises(CacheError, match="No space left on device"):
         save_arrays(file, {"a": np.zeros(10**6)}, {})
     assert load_arrays(file)[0]["a"].tolist() == [0, 1, 2]
@@ -343,6 +345,21 @@ def test_what_fails_is_not_renamed(tmp_path: Path) -> None:
     with pytest.raises(Killed):
         write_half()
     assert not list(tmp_path.iterdir())
+
+
+def test_two_threads_that_keep_the_same_result_do_not_write_into_one_file(tmp_path: Path) -> None:
+    both = threading.Barrier(2, timeout=20)
+
+    def write(text: str) -> None:
+        with replacing(tmp_path / "a") as temporary:
+            temporary.write_text(text)
+            both.wait()  # each has written its own by now
+            assert temporary.read_text() == text
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, ("one", "two")))
+    assert (tmp_path / "a").read_text() in ("one", "two")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_the_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

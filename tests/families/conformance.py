@@ -16,21 +16,31 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from inspector.capture.load import load
 from inspector.capture.session import Edit, logits, session
 from inspector.families.base import MemoryModel, Site
+from inspector.families.convert import convert
+from inspector.families.registry import open_checkpoint
 from inspector.memory.product_keys import SiteReads
 from tests.conftest import SENTENCES
-from tests.families import tiny_meta
+from tests.families import tiny_meta, tiny_re133, tiny_wrapped
 from tests.families.by_hand import native_logits
 from tests.families.doge_by_hand import doge_logits
 from tests.families.meta_by_hand import meta_logits
+from tests.families.re133_by_hand import re133_logits
 from tests.families.tiny_doge import write_doge
 from tests.families.tiny_native import write_checkpoint
+from tests.families.wrapped_by_hand import wrapped_logits
 from tests.memory.by_hand import best_slots, softmax
 
 Slots = frozenset[int]
 NOTHING: Slots = frozenset()
 ByHand = Callable[[Path, Tensor, Slots, Slots], Tensor]
+
+
+def unhooked_logits(path: Path, ids: Tensor) -> Tensor:
+    """What a checkpoint computes before any hook is on it."""
+    return logits(open_checkpoint(path, device=torch.device("cpu")), ids)
 
 
 @dataclass(frozen=True)
@@ -39,11 +49,15 @@ class Case:
 
     ``write(folder, seed)`` makes one. ``by_hand(path, ids, zeroed, masked)`` computes its logits
     from the numbers in its files, with none of the inspector's code; None if nobody wrote that.
+    ``open(path, device, dtype)`` and ``plain_logits(path, ids)`` say how it's opened, and what it
+    computes without hooks, where that isn't by its path.
     """
 
     name: str
     write: Callable[[Path, int], Path]
     by_hand: ByHand | None = None
+    open: Callable[..., MemoryModel] = load
+    plain_logits: Callable[[Path, Tensor], Tensor] = unhooked_logits
 
 
 def native(name: str, **options: Any) -> Case:
@@ -74,6 +88,37 @@ def doge(name: str, **options: Any) -> Case:
         return write_doge(folder, SENTENCES, seed=seed, **options)
 
     return Case(f"doge-{name}", write, doge_logits)
+
+
+def wrapped(name: str, *specs: tiny_wrapped.Spec) -> Case:
+    """A user's own model, with these memories in its blocks."""
+
+    def write(folder: Path, seed: int) -> Path:
+        return tiny_wrapped.write_user_model(folder, specs, seed)
+
+    opens, plain = tiny_wrapped.open_user_model, tiny_wrapped.plain_logits
+    return Case(f"wrapped-{name}", write, wrapped_logits, opens, plain)
+
+
+def re133(name: str, write: Callable[..., Path] = tiny_re133.write_run, **options: Any) -> Case:
+    """Checkpoints of re133's code with these options of its memory layers."""
+
+    def written(folder: Path, seed: int) -> Path:
+        config = {**tiny_re133.OPTIONS, **options}
+        return write(folder, config, tiny_re133.random_state(config, seed))
+
+    return Case(f"re133-{name}", written, re133_logits)
+
+
+def converted(case: Case) -> Case:
+    """What ``inspector convert`` makes of another family's checkpoints: native ones."""
+
+    def written(folder: Path, seed: int) -> Path:
+        original = case.write(folder.with_name(f"{folder.name}-original"), seed)
+        convert(load(original, device="cpu"), folder)
+        return folder
+
+    return Case(f"converted-{case.name}", written, native_logits)
 
 
 def write_renamed(folder: Path, config: Any, state: tiny_meta.State) -> Path:
@@ -113,6 +158,19 @@ CASES = [
     doge("tied", tie_word_embeddings=True, norm_topk_prob=True, num_experts=70),
     doge("biases", attention_bias=True, mlp_bias=True),
     doge("bf16", dtype=torch.bfloat16),
+    wrapped("ours", (0, "ours", {}), (2, "ours", {})),
+    wrapped("pkm", (0, "pkm", {}), (2, "pkm", {"heads": 1})),
+    wrapped("pkm-relu", (1, "pkm", {"non_competitive_gates": True, "pre_layernorm": True})),
+    wrapped("pkm-normed", (0, "pkm", {"norm_output": True}), (1, "pkm", {})),
+    wrapped("pkm-combined", (1, "pkm", {"concat_values_and_combine": True})),
+    wrapped("peer", (0, "peer", {}), (2, "peer", {"heads": 3})),
+    wrapped("peer-softmax", (1, "peer", {"non_competing_scores": False, "pre_rmsnorm": True})),
+    re133("run", mem_share_values=False),
+    re133("four-bits", tiny_re133.write_packed, mem_score_scale="learned"),
+    re133("four-bits-plain", tiny_re133.write_packed, mem_swilu=False, mem_query_norm="none"),
+    re133("narrow", mem_v_dim=20),
+    converted(meta("gated", mem_gated=True, swilu_projection=True)),
+    converted(re133("four-bits", tiny_re133.write_packed, mem_score_scale="learned")),
 ]
 
 
@@ -157,7 +215,11 @@ def observe(model: MemoryModel, ids: Tensor, edits: Sequence[Edit] = ()) -> Obse
     return seen
 
 
-NORMALISATIONS = {"softmax": softmax, "relu": lambda scores: [max(s, 0.0) for s in scores]}
+NORMALISATIONS = {
+    "softmax": softmax,
+    "relu": lambda scores: [max(s, 0.0) for s in scores],
+    "none": lambda scores: [1.0] * len(scores),  # scores choose, and do not weigh
+}
 
 
 def reads_by_hand(

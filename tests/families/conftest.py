@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from inspector.capture.load import load
 from inspector.families.base import MemoryModel
 from tests.families.conformance import CASES, Case
 
@@ -31,5 +30,5 @@ def path(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(path: Path) -> MemoryModel:
-    return load(path, device="cpu")
+def model(case: Case, path: Path) -> MemoryModel:
+    return case.open(path, device="cpu")

@@ -1,4 +1,4 @@
-"""Doge from the numbers in its files, token by token: loops in float64, no code of the inspector's."""
+"""Doge from the numbers in its files, token by token: float64, none of the inspector's code."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def tiny_model(*, seed: int = 0, **options: Any) -> DogeForCausalLM:
         draw = torch.randn(parameter.shape, generator=generator)
         if "embed" in name:
             parameter.copy_(draw)
-        elif name.endswith("bias") or name.endswith(".A"):
+        elif name.endswith(("bias", ".A")):
             parameter.copy_(draw * 0.3)
         elif draw.ndim == 1:
             parameter.copy_(1 + draw * 0.2)
