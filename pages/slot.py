@@ -22,7 +22,7 @@ if not opened.model.sites:
     st.stop()
 
 if edit_state.on(opened):
-    st.info("This page shows the checkpoint as it is: the edits of this session don't act here.")
+    st.info(edit_state.NOT_HERE)
 top = st.container(border=True)
 above, body, below = st.container(), st.container(), st.container()
 usage = slot_page.scan_of(opened, above, below)

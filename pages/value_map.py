@@ -3,6 +3,7 @@
 import streamlit as st
 
 from inspector.ui import (
+    edit_state,
     frame,
     map_card,
     map_controls,
@@ -20,6 +21,9 @@ if not opened.model.sites:
     st.info("This checkpoint has no memory layers: there are no values to map.")
     st.stop()
 
+with st.container():  # there without edits too: the map below must not move
+    if edit_state.on(opened):
+        st.info(edit_state.NOT_HERE)
 with st.container(border=True):
     asked, usage, tools = map_controls.controls(opened)
 drawn = map_job.drawn_map(opened, asked, usage)

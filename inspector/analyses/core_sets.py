@@ -3,9 +3,9 @@
 It is inclusion-minimal: ablating it loses the answer in every phrasing it was found on, and with
 any one member left alone it doesn't. A set that only just loses the answer there may keep it in
 the next phrasing, so *lost* means clearly lost: where the answer's weakest token is due, another
-is ahead of it by ``clear`` nats. These are 6 (it is 400 times as probable), or three quarters
-of what the ablation of all slots in common comes to, where that is less. With ``clear = 0`` it is
-enough that another token is the most probable.
+is ahead of it by ``clear`` nats. These are 6 (it is 400 times as probable), or 95 % of what the
+ablation of all slots in common comes to, where that is less. With ``clear = 0`` it is enough that
+another token is the most probable.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from inspector.analyses.recall import QuestionBatch
 from inspector.families.base import MemoryModel, SiteInfo
 
 CLEAR: Final = 6.0
-_SHARE: Final = 0.75  # of what ablating all common slots comes to, if that is less clear
+_SHARE: Final = 0.95  # of what ablating all common slots comes to, if that is less clear
 _STEPS: Final = 8  # lengths of a prefix that are tried at once
 _LARGE: Final = 32  # members, above which stretches of them are left out first
 _EXHAUSTIVE: Final = 2048  # sets that are tried before "fewest" is left open

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from inspector.analyses.gates import MeanGates
-from inspector.analyses.slot_decoder import SlotDecoder
+from inspector.analyses.slot_decoder import SlotDecoder, check_additive
 from inspector.analyses.value_quality import TESTED_AT
 from inspector.capture.trace import Trace
 from inspector.errors import SlotError
@@ -135,8 +135,12 @@ def gate_at(model: MemoryModel, trace: Trace, site: str, pos: int, row: int = 0)
     """What ``decode`` takes as ``gate`` to decode values in the context of one traced token.
 
     Where nothing gates the values, that is ``static``: they mean the same for every token.
+
+    Raises:
+        NotShown: what the site writes is no sum over its reads, so it has no gate for one value.
     """
     chosen = model.site(site)
+    check_additive(chosen.info)
     with torch.inference_mode():
         gate = chosen.gate(trace.inputs[site][row, pos])
     return "static" if gate is None else gate

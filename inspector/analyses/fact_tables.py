@@ -61,8 +61,8 @@ class FactTable:
             more = len(self.bad) - _SHOWN
             lines += [f"and {more:,} more"] if more > 0 else []
             raise FactsError(
-                f"{self.name}: {len(self.bad):,} of its rows cannot be read; {len(self.facts):,} "
-                f"facts can. {'; '.join(lines)}.",
+                f"{self.name}: {len(self.bad):,} of its rows cannot be read; "
+                f"{_counted(len(self.facts), 'fact')} can. {'; '.join(lines)}.",
                 row=self.bad[0].row,
             )
         if not self.facts:
@@ -153,7 +153,7 @@ def _csv_rows(text: str, name: str) -> Iterator[tuple[int, Cells | str]]:
             if was_header:
                 continue
         if len(row) > len(columns):
-            yield number, f"has {len(row)} cells for {len(columns)} columns"
+            yield number, f"has {_counted(len(row), 'cell')} for {_counted(len(columns), 'column')}"
             continue
         yield number, dict(zip(columns, row, strict=False))
 
@@ -210,13 +210,17 @@ class _Gathered:
     def notes(self) -> tuple[str, ...]:
         """Sentences on what was done with the rows."""
         notes = [
-            f"{count:,} rows have no prompt: the {relation} is asked in the checkpoint's own words."
+            f"{_counted(count, 'row')} {'has' if count == 1 else 'have'} no prompt: "
+            f"the {relation} is asked in the checkpoint's own words."
             for relation, count in self._borrowed.items()
         ]
         if self._extra:
-            notes.append(f"Columns that are not used: {', '.join(sorted(self._extra))}.")
+            named = "Columns that are" if len(self._extra) > 1 else "A column that is"
+            notes.append(f"{named} not used: {', '.join(sorted(self._extra))}.")
         if self._repeated:
-            notes.append(f"{self._repeated:,} rows add phrasings to a fact of an earlier row.")
+            add = "adds" if self._repeated == 1 else "add"
+            rows = _counted(self._repeated, "row")
+            notes.append(f"{rows} {add} phrasings to a fact of an earlier row.")
         return tuple(notes)
 
 
@@ -245,6 +249,10 @@ class _OwnWords:
         else:
             asked = tuple(template.replace("{s}", subject) for template in templates)
         return tuple(prompt for prompt in asked if prompt not in heldout), heldout
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def _templates(own: Iterable[Fact]) -> dict[str, tuple[str, ...]]:

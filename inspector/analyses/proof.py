@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,11 +19,14 @@ from inspector.analyses.facts import TEMPLATES, Fact, phrasings
 from inspector.analyses.fair_controls import Controls, matched_controls
 from inspector.analyses.locate import FactReport
 from inspector.analyses.recall import Question, measure_recall
-from inspector.errors import FactsError
+from inspector.errors import Cancelled, FactsError
 from inspector.families.base import MemoryModel
 
 DRAWS: Final = 10
 _DONORS: Final = 8  # that are asked for one the model knows
+PARTS: Final = ("core set", "unrelated facts", "controls", "swap")  # of a proof, in turn
+
+Told = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,7 @@ def _percent(chance: float) -> str:
     return f"{chance:.0%}" if chance >= 0.1 else f"{chance:.1%}"
 
 
-def prove(
+def prove(  # noqa: PLR0913  what it rests on, and how it is watched
     model: MemoryModel,
     facts: Sequence[Fact],
     report: FactReport,
@@ -168,6 +171,8 @@ def prove(
     draws: int = DRAWS,
     seed: int = 0,
     bystanders: Bystanders | None = None,
+    told: Told = lambda done, total: None,
+    cancel: Callable[[], bool] = lambda: False,
 ) -> Proof:
     """Hold a located core set against its controls.
 
@@ -179,34 +184,63 @@ def prove(
         draws: how often the controls are drawn.
         seed: draws controls, donors and unrelated facts.
         bystanders: facts for the test of specificity, if they were drawn before.
+        told: told before the first and after each of its ``PARTS`` how many are done, and of how
+            many.
+        cancel: asked before each part.
 
     Raises:
         FactsError: the report has no such core set.
+        Cancelled: ``cancel`` said so; a part of a proof proves nothing, so none is kept.
     """
     core = report.cores.get(kind)
     if core is None or not core.members:
         raise FactsError(f"There is nothing to prove. {report.summary()}")
+    begin = _Parts(report.fact.subject, told, cancel)
+    begin()
     batch = report.asked.batch(model, "prove")
     members, scope = core.members, core.scope
+    before = score_answers(model, batch)
     ablated = score_ablations(model, batch, [members], kind, scope)
-    rng = random.Random(f"{seed} {report.fact.relation} {report.fact.subject}")
+    begin()
     ends = report.asked.ends
     if bystanders is None or bystanders.ends != ends:
         bystanders = draw_bystanders(model, facts, ends=ends, seed=seed)
     others = bystanders.unrelated(report.fact)
+    unrelated_kept = still_answered(model, bystanders, others, core)
+    begin()
+    controls = matched_controls(model, batch, members, kind, scope, draws=draws, seed=seed)
+    begin()
+    rng = random.Random(f"{seed} {report.fact.relation} {report.fact.subject}")
+    swaps = _swaps(model, facts, report, rng)
+    told(len(PARTS), len(PARTS))
     return Proof(
         fact=report.fact,
         core=core,
         prompts=report.asked.prompts("prove"),
         fresh=report.asked.fresh,
-        before=score_answers(model, batch).logprob.double().exp().cpu().numpy(),
+        before=before.logprob.double().exp().cpu().numpy(),
         ablated=ablated.logprob[0].double().exp().cpu().numpy(),
         lost=~ablated.kept[0].cpu().numpy(),
-        controls=matched_controls(model, batch, members, kind, scope, draws=draws, seed=seed),
-        swaps=_swaps(model, facts, report, rng),
+        controls=controls,
+        swaps=swaps,
         unrelated=len(others),
-        unrelated_kept=still_answered(model, bystanders, others, core),
+        unrelated_kept=unrelated_kept,
     )
+
+
+class _Parts:
+    """Called before each part of a proof: tells how many are done, or stops."""
+
+    def __init__(self, subject: str, told: Told, cancel: Callable[[], bool]) -> None:
+        self._subject, self._told, self._cancel, self._done = subject, told, cancel, 0
+
+    def __call__(self) -> None:
+        if self._cancel():
+            raise Cancelled(
+                f"The proof about {self._subject!r} was stopped before its {PARTS[self._done]}."
+            )
+        self._told(self._done, len(PARTS))
+        self._done += 1
 
 
 def _swaps(

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pandas as pd
 
 from inspector.analyses.facts import Fact
 from inspector.analyses.recall import Question, measure_recall
+from inspector.errors import Cancelled
 from inspector.families.base import MemoryModel
+
+_TOGETHER: Final = 2_048  # questions between two looks at whether to stop
+
+Report = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +67,21 @@ class RecallChanges:
 
 
 def compare_recall(
-    first: MemoryModel, second: MemoryModel, facts: Sequence[Fact], seed: int = 0
+    first: MemoryModel,
+    second: MemoryModel,
+    facts: Sequence[Fact],
+    seed: int = 0,
+    *,
+    report: Report = lambda done, total: None,
+    cancel: Callable[[], bool] = lambda: False,
 ) -> RecallChanges:
     """Ask both checkpoints every fact: whole answers, exact match, greedy.
 
+    ``report`` is told how many questions were asked, and of how many.
+
     Raises:
         PromptError: a question does not fit one of them.
+        Cancelled: ``cancel`` said so; recall by one of both alone compares nothing.
     """
     draw = random.Random(seed)
     seen = [Question(draw.choice(fact.prompts), fact.object) for fact in facts]
@@ -74,9 +89,16 @@ def compare_recall(
     rows = np.flatnonzero(has_heldout).tolist()
     heldout = [Question(draw.choice(facts[row].heldout_prompts), facts[row].object) for row in rows]
     answers = np.zeros((2, 2, len(facts)), dtype=bool)
+    asked, done, total = (range(len(facts)), rows), 0, 2 * (len(seen) + len(heldout))
     for which, model in enumerate((first, second)):
-        answers[0, which] = measure_recall(model, seen).correct
-        if heldout:
-            answers[1, which, rows] = measure_recall(model, heldout).correct
+        for kind, questions in enumerate((seen, heldout)):
+            for start in range(0, len(questions), _TOGETHER):
+                if cancel():
+                    raise Cancelled(f"It was stopped after {done:,} of {total:,} questions.")
+                part = slice(start, start + _TOGETHER)
+                said = measure_recall(model, questions[part]).correct
+                answers[kind, which, asked[kind][part]] = said
+                done += len(said)
+                report(done, total)
     relations = tuple(fact.relation for fact in facts)
     return RecallChanges(relations, answers[0], answers[1], has_heldout)

@@ -1,4 +1,7 @@
-"""Before new values are kept: every place of a corpus that reads them, and what it suffers."""
+"""Before new values are kept: every place of a corpus that reads them, and what it suffers.
+
+A random sample of the corpus answers within seconds; the whole of it leaves nothing out.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from inspector.analyses.corpus_sample import CorpusSample, sample_corpus
 from inspector.analyses.safety_tally import SafetyTally
 from inspector.capture.corpus import Corpus, open_corpus
 from inspector.capture.scan_windows import (
@@ -33,7 +37,10 @@ _LOGITS: Final = 2**25  # numbers of one batch's logits
 
 @dataclass(frozen=True)
 class SafetyProgress:
-    """How far it is: tokens seen, which share of the corpus (None if not known), and the worst."""
+    """How far it is: tokens seen, their share of what is looked at (None if not known), the worst.
+
+    No tokens were seen yet while a sample is drawn.
+    """
 
     tokens: int
     share: float | None
@@ -51,11 +58,14 @@ class SafetyView:
     nats. ``texts`` and ``following`` tell the worst of them, as many as were asked for. Tokens that
     read none of the values but come after one that does are not contexts; ``later`` of them have a
     mean change of ``later_mean`` and a worst of ``later_worst``.
+
+    Of a sample ``drawn_from`` is how many tokens the whole corpus has: it holds whole documents (or
+    as much of one as the model reads at once), drawn at random with ``seed``.
     """
 
     corpus: str
     tokens: int
-    complete: bool  # False: cancelled, or stopped by the limit on tokens
+    complete: bool  # False: cancelled, or a sample
     before: np.ndarray
     after: np.ndarray
     change: np.ndarray
@@ -65,6 +75,8 @@ class SafetyView:
     later: int
     later_mean: float
     later_worst: float
+    drawn_from: int | None = None  # None: the corpus itself was looked at, from its start
+    seed: int = 0
 
     @property
     def contexts(self) -> int:
@@ -96,6 +108,8 @@ class SafetyView:
             "corpus": self.corpus,
             "tokens": self.tokens,
             "complete": self.complete,
+            "drawn_from": self.drawn_from,
+            "seed": self.seed,
             "contexts": self.contexts,
             "reads": int(self.times.sum()),
             "mean_change": mean,
@@ -114,6 +128,7 @@ def safety_view(
     corpus: str | Path | Iterable[str] | Corpus,
     tokens: int | None = None,
     *,
+    seed: int = 0,
     keep: int = 200,
     report: Callable[[SafetyProgress], None] | None = None,
     cancel: Callable[[], bool] | None = None,
@@ -124,7 +139,9 @@ def safety_view(
         model: an opened checkpoint; it isn't touched.
         edits: the new values, as of a ``FactEdit`` or a ``Patch``.
         corpus: what ``scan`` takes; a checkpoint's folder stands for its own facts.
-        tokens: look at the first so many, for a try; None looks at all, as one should.
+        tokens: look at a sample of at least so many, in whole documents drawn at random; None
+            looks at all, as one should before the values are kept.
+        seed: draws the sample.
         keep: texts are told of so many contexts, the worst.
         report: told after every batch how far it is.
         cancel: asked before every batch; what was found until then is the result.
@@ -136,36 +153,45 @@ def safety_view(
     for edit in edits:
         check_values(model, edit)
     source, values = open_corpus(corpus), overlay_values(edits)
-    tally, exhausted = SafetyTally(keep), False
-    for chunk, batch in _batches(model, source, tokens):
-        if cancel is not None and cancel():
+    stopped = cancel or (lambda: False)
+    report = report or (lambda progress: None)
+    sample, exhausted, tally = None, False, SafetyTally(keep)
+    if tokens is not None:
+        report(SafetyProgress(0, None, 0, 0.0))
+        sample = sample_corpus(model, source, tokens, seed, cancel=stopped)
+    for chunk, batch in _batches(model, source, sample, drawn=tokens is not None):
+        if stopped():
             exhausted = False
             break
         _look(model, edits, values, batch, tally)
         tally.tokens += len(batch.tokens)
         exhausted = chunk.exhausted
-        if report is not None:
-            report(SafetyProgress(tally.tokens, chunk.share, len(tally), tally.worst))
+        share = chunk.share if sample is None else tally.tokens / sample.tokens
+        report(SafetyProgress(tally.tokens, share, len(tally), tally.worst))
     found = tally.arrays()
     text = model.token_text
     return SafetyView(
         corpus=source.name,
         tokens=tally.tokens,
-        complete=exhausted and (tokens is None or tally.tokens < tokens),
+        complete=exhausted and (sample is None or sample.complete),
         **found,
         texts=tuple("".join(map(text, ids[:-1])) for ids in tally.kept()),
         following=tuple(text(ids[-1]) for ids in tally.kept()),
         later=tally.later,
         later_mean=tally.later_sum / max(tally.later, 1),
         later_worst=tally.later_worst,
+        drawn_from=None if sample is None else sample.drawn_from,
+        seed=seed,
     )
 
 
 def _batches(
-    model: MemoryModel, corpus: Corpus, tokens: int | None
+    model: MemoryModel, corpus: Corpus, sample: CorpusSample | None, *, drawn: bool
 ) -> Iterator[tuple[Chunk, Batch]]:
+    """The corpus, or what was drawn from it: nothing if drawing was stopped."""
     size = max(model.positions, min(_BATCH, _LOGITS // model.backbone.head.out_features))
-    for chunk in make_chunks(read_windows(model, corpus), _CHUNK, tokens):
+    windows = iter(sample.windows if sample else ()) if drawn else read_windows(model, corpus)
+    for chunk in make_chunks(windows, _CHUNK, None):
         check_vocabulary(model, chunk.ids)
         for batch in make_batches(chunk, size, model.device):
             yield chunk, batch

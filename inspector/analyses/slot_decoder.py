@@ -25,7 +25,7 @@ from inspector.analyses.value_quality import (
 )
 from inspector.capture.session import standing_rows
 from inspector.errors import NotShown, SlotError
-from inspector.families.base import MemoryModel, Site
+from inspector.families.base import MemoryModel, Site, SiteInfo
 
 GATES: Final = ("raw", "static", "context")
 _NUMBERS: Final = 1 << 22  # of null vectors, written at once
@@ -35,6 +35,19 @@ Watch = Callable[[], None]  # called now and then; may raise to stop
 
 def unwatched() -> None:
     """For work that nobody stops."""
+
+
+def check_additive(info: SiteInfo) -> None:
+    """Refuse to decode single values as a site writes them, where it writes no sum over reads.
+
+    Raises:
+        NotShown: such a site.
+    """
+    if not info.additive:
+        raise NotShown(
+            f"What {info.name} writes is no sum over its reads, so a single value has no "
+            "contribution that could be decoded there; raw values can be."
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,11 +90,8 @@ class SlotDecoder:
                 f"Values of {info.name} have {info.d_value} dimensions and the residual stream "
                 f"{info.d_model}: raw values cannot be decoded, only projected ones."
             )
-        if self.gate != "raw" and not info.additive:
-            raise NotShown(
-                f"What {info.name} writes is no sum over its reads, so a single value has no "
-                "contribution that could be decoded there; raw values can be."
-            )
+        if self.gate != "raw":
+            check_additive(info)
         if self.gate == "static" and info.gated and gates is None:
             raise ValueError("a static decoding needs the mean gates of a scan: see mean_gates")
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, cast
 
 import streamlit as st
 
+from inspector.errors import Cancelled as Stopped
 from inspector.errors import InspectorError
 from inspector.ui import cache, frame, samples, state
 from inspector.ui.cache import Opened
-from inspector.ui.jobs import Job, jobs, watch
+from inspector.ui.jobs import Cancelled, Job, jobs, watch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -156,9 +157,16 @@ def recalls(pair: Pair, folder: Path) -> pd.DataFrame | None:
         from inspector.analyses.recall_changes import compare_recall
 
         facts = read_facts(folder / "facts.jsonl")
+
+        def report(done: int, total: int) -> None:
+            job.report(done, total, f"{done:,} of {total:,} questions")
+
         job.report(0, 0, f"asking both {len(facts):,} facts")
-        found = compare_recall(pair.first.model, pair.second.model, facts)
-        return found.to_frame()
+        both = pair.first.model, pair.second.model
+        try:
+            return compare_recall(*both, facts, report=report, cancel=job.cancelled).to_frame()
+        except Stopped:
+            raise Cancelled from None
 
     result = job_of(
         pair, "recall", "Ask both the facts", work, "Whole answers, exact match, per relation."

@@ -21,6 +21,18 @@ def _percent(label: str) -> Any:
     return st.column_config.ProgressColumn(label, format="percent", min_value=0, max_value=1)
 
 
+def download(label: str, table: pd.DataFrame, name: str) -> None:
+    """A button that saves what a table shows."""
+    st.download_button(
+        f"{label} (CSV)",
+        lambda: table.to_csv(index=False).encode(),
+        file_name=f"compared_{name}.csv",
+        mime="text/csv",
+        on_click="ignore",
+        key=f"compare {name} csv",
+    )
+
+
 def limits(pair: Pair) -> None:
     """What cannot be compared, and why."""
     if pair.sizes.reasons:
@@ -52,8 +64,9 @@ def predictions(pair: Pair) -> None:
     from inspector.analyses.prediction_changes import changes_frame
 
     first, second = pair.names
+    table = changes_frame(found)
     st.dataframe(
-        changes_frame(found),
+        table,
         hide_index=True,
         key="compare predictions",
         column_config={
@@ -64,6 +77,7 @@ def predictions(pair: Pair) -> None:
             "kl": st.column_config.NumberColumn("KL, nats", format="%.3f"),
         },
     )
+    download("Predictions", table, "predictions")
 
 
 def _said(found: tuple[PredictionChange, ...]) -> None:
@@ -127,6 +141,7 @@ def recall(pair: Pair) -> None:
         key="compare recall",
         column_config={name: _percent(label) for name, label in shares.items()},
     )
+    download("Recall", table, "recall")
 
 
 def usage(pair: Pair) -> tuple[Usage, Usage] | None:
@@ -148,7 +163,9 @@ def usage(pair: Pair) -> tuple[Usage, Usage] | None:
         return None
     if found is None:
         return None
-    st.dataframe(_measures(pair, found), hide_index=True, key="compare usage")
+    table = _measures(pair, found)
+    st.dataframe(table, hide_index=True, key="compare usage")
+    download("Usage", table, "usage")
     return found
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import streamlit as st
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from inspector.analyses.edit_files import EditHistory
     from inspector.analyses.edit_list import SlotEdit
 
+NOT_HERE: Final = (  # of pages about the checkpoint itself
+    "This page shows the checkpoint as it is: the edits of this session don't act here."
+)
 _LISTS, _OPEN, _WRITTEN, _PROBLEM = "edit lists", "edits of", "edits in url", "edits problem"
 
 

@@ -22,6 +22,12 @@ def show(view: View) -> None:
         "the residual stream, through the final norm (its rms held fixed) and the unembedding. "
         "Memory reads are shown in full colour. Effects through later layers are not in it.",
     )
+    if not view.effect.parts:
+        st.text(
+            "Not all parts of this model that write to its residual stream could be told apart, "
+            "so its logits cannot be split over them. Ablation measures what a read does."
+        )
+        return
     _contrast_picker(view)
     st.plotly_chart(
         direct_effect_figure(view.effect), key="effects", config={"displayModeBar": False}

@@ -17,7 +17,7 @@ from inspector.ui import edit_state
 from inspector.ui.cache import Opened
 from inspector.ui.components import ContextRow, context_list, sentence
 from inspector.ui.facts_view import background
-from inspector.ui.jobs import Job
+from inspector.ui.jobs import Cancelled, Job
 
 if TYPE_CHECKING:
     from inspector.analyses.fact_edit import FactEdit
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from inspector.analyses.safety import SafetyProgress, SafetyView
     from inspector.capture.value_edits import NewValues
 
+SAMPLE: Final = 40_000  # tokens: some seconds for a small model
 _LISTED: Final = 25
 _ROWS: Final = 200
 _FILES, _WHY = "patch files", "patch why"
@@ -33,22 +34,37 @@ _FILES, _WHY = "patch files", "patch why"
 def safety(
     opened: Opened, key: str, values: Sequence[NewValues], corpus: Path | Sequence[str]
 ) -> None:
-    """Every context of ``corpus`` that reads the changed rows, the worst first."""
+    """Every context of ``corpus`` that reads the changed rows, the worst first.
+
+    A random sample is offered first, and the whole corpus beside what it found.
+    """
     st.subheader(
         "Safety view",
         anchor=False,
-        help="All of the checkpoint's own facts, or yours where it has none, are run as the model "
-        "is and as edited. A context "
+        help="The checkpoint's own facts, or yours where it has none, are run as the model is and "
+        "as edited: a random sample at first, then all if you ask for it. A context "
         "is a token with all before it; shown is the probability of the token that does follow, "
         "which is marked. Equal contexts are counted once.",
     )
-    why = "Look at it before saving: what suffers from the changed rows?"
     name = "Looking for what suffers"
+    why = (
+        "Look at it before saving: what suffers from the changed rows? Some "
+        f"{SAMPLE:,} tokens, in documents drawn at random, or all if there are no more."
+    )
+    work = _look(opened, values, corpus, SAMPLE)
     found: SafetyView | None = background(
-        f"safety {key}", name, _look(opened, values, corpus), "Look at what else changes", why
+        f"safety sample {key}", name, work, "Look at what else changes", why
     )
     if found is None:
         return
+    if not found.complete:
+        why = "Every document, not a sample: it can take minutes. You can leave this page."
+        work = _look(opened, values, corpus, None)
+        found = background(f"safety {key}", name, work, "Look at the whole corpus", why) or found
+    _found(found)
+
+
+def _found(found: SafetyView) -> None:
     sentence(safety_line(found), key="safety headline")
     if found.texts:
         context_list(_rows(found), key="safety contexts")
@@ -66,18 +82,25 @@ def safety(
 
 
 def _look(
-    opened: Opened, values: Sequence[NewValues], corpus: Path | Sequence[str]
+    opened: Opened, values: Sequence[NewValues], corpus: Path | Sequence[str], tokens: int | None
 ) -> Callable[[Job], SafetyView]:
+    """A sample that was stopped is one still; of the whole, its first part would be none."""
+
     def run(job: Job) -> SafetyView:
         from inspector.analyses.safety import safety_view
 
         def report(progress: SafetyProgress) -> None:
             share = progress.share or 0.0
             note = f"{progress.tokens:,} tokens, {progress.contexts:,} contexts"
+            if not progress.tokens:
+                note = "drawing documents at random"
             job.report(round(1000 * share), 1000, note)
 
         model = opened.model
-        return safety_view(model, values, corpus, report=report, cancel=job.cancelled)
+        found = safety_view(model, values, corpus, tokens, report=report, cancel=job.cancelled)
+        if job.cancelled() and (found.drawn_from is None or not found.tokens):
+            raise Cancelled
+        return found
 
     return run
 
@@ -85,6 +108,11 @@ def _look(
 def safety_line(found: SafetyView) -> list[str | tuple[str, str]]:
     """How many contexts read the rows, and how many suffer."""
     seen = "" if found.complete else " (not all of the corpus was looked at)"
+    if found.drawn_from is not None and not found.complete:
+        seen = (
+            f" (a sample: documents drawn at random with seed {found.seed} from the corpus's "
+            f"{found.drawn_from:,} tokens)"
+        )
     parts: list[str | tuple[str, str]] = [(f"{found.contexts:,}", "strong")]
     parts += [f" distinct contexts of {found.tokens:,} tokens{seen} read the changed rows; "]
     parts += [(f"{found.worse_than(0.1):,}", "strong"), " lose more than 0.1 nats, "]

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import streamlit as st
 
+from inspector.errors import Cancelled as Stopped
 from inspector.ui.components import sentence
 from inspector.ui.facts_view import FactView, background
-from inspector.ui.jobs import Job
+from inspector.ui.jobs import Cancelled, Job
 
 if TYPE_CHECKING:
     from inspector.analyses.proof import Proof
@@ -50,10 +51,15 @@ def _work(view: FactView) -> Any:
     model, facts, report, kind = view.opened.model, view.facts.known, view.report, view.kind
 
     def run(job: Job) -> Proof:
-        from inspector.analyses.proof import prove
+        from inspector.analyses.proof import PARTS, prove
 
-        job.report(0, 0, "core set, controls, swap, unrelated facts")
-        return prove(model, facts, report, kind)
+        def told(done: int, total: int) -> None:
+            job.report(done, total, PARTS[min(done, total - 1)])
+
+        try:
+            return prove(model, facts, report, kind, told=told, cancel=job.cancelled)
+        except Stopped:
+            raise Cancelled from None
 
     return run
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 import streamlit as st
 
@@ -20,6 +20,7 @@ from inspector.errors import InspectorError
 
 _LOG = logging.getLogger(__name__)
 _KEPT = 20
+WORKERS: Final = 2  # one long job, such as a safety view, must not keep all others waiting
 
 
 class Cancelled(Exception):  # noqa: N818  a signal, not an error
@@ -99,7 +100,7 @@ class Job:
 class Jobs:
     """All jobs of this server, by key."""
 
-    def __init__(self, workers: int = 1) -> None:
+    def __init__(self, workers: int = WORKERS) -> None:
         """``workers`` jobs at a time; others wait their turn."""
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="job")
         self._jobs: dict[str, Job] = {}

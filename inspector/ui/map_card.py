@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from inspector.errors import SlotError
+from inspector.errors import NotShown, SlotError
 from inspector.ui import cache, state
 from inspector.ui.components import token_chips
 from inspector.ui.map_view import MapView
@@ -77,6 +77,9 @@ def _decodings(view: MapView, slot: int) -> None:
         except SlotError as error:
             st.caption(str(error))
             return
+        except NotShown as error:  # it names arguments, which Markdown would take for its own
+            st.text(str(error))
+            return
         st.markdown("**raw**", help="The value itself times the unembedding.")
         _chips(decoding)
 
@@ -86,7 +89,10 @@ def _static(view: MapView, slot: int, site: str) -> Decoding | None:
     gates = view.opened.gates
     if gated and (gates is None or site not in gates.sites):
         return None
-    return cache.decoded_slot(view.opened, slot, site, "static")
+    try:
+        return cache.decoded_slot(view.opened, slot, site, "static")
+    except NotShown:  # what the site writes is no sum of its reads, or has no tokens
+        return None
 
 
 def _chips(decoding: Decoding) -> None:

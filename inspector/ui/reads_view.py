@@ -64,8 +64,9 @@ def site_reads(view: View, name: str) -> SiteReads:
     frame = None if decoding is None else decoding.to_frame()
     scores = reads.scores[0, pos].flatten().tolist()
     weights = reads.weights[0, pos].flatten().tolist()
+    coefficients = reads.coefficients[0, pos].flatten().tolist()
     effects = view.effect.reads[name].flatten().tolist() if name in view.effect.reads else None
-    share = sum(abs(weight) for weight in weights) or 1.0
+    total = sum(map(abs, coefficients)) or 1.0
     rows = []
     for number, slot in enumerate(reads.slots[0, pos].flatten().tolist()):
         head = number // site.knn
@@ -77,11 +78,12 @@ def site_reads(view: View, name: str) -> SiteReads:
                 slot=slot,
                 score=scores[number],
                 weight=weights[number],
-                share=abs(weights[number]) / share,
+                share=abs(coefficients[number]) / total,
                 effect=None if effects is None else effects[number],
                 promoted=_pairs(frame, number, "promoted"),
                 suppressed=_pairs(frame, number, "suppressed"),
                 quality=None if decoding is None else float(decoding.standing[number]),
+                coefficient=None if site.activation == "none" else coefficients[number],
             )
         )
     return SiteReads(site, tuple(rows), None if decoding is None else decoding.p_value)
@@ -136,7 +138,10 @@ def table(view: View, reads: SiteReads, slot: int) -> None:
         helps={
             "effect": "Direct effect on the lead that is explained above, in logits. Right: "
             "promotes. Left: suppresses.",
-            "share": "Of all weight this site gave out at this token, over its heads.",
+            "coefficient": "What multiplied the value: the weight times an activation of the "
+            "token's vector. It may be negative.",
+            "share": "Of the magnitude of all coefficients at this site and token, over its heads. "
+            "Coefficients are the weights, unless the table shows both.",
             "promoted": "What the value says in context: through this token's own gate.",
             "quality": "Top logit of the decoding in standard deviations over the vocabulary.",
         },

@@ -8,7 +8,7 @@ import streamlit as st
 
 from inspector.errors import NotShown, SlotError
 from inspector.ui import cache, state
-from inspector.ui.components import token_chips
+from inspector.ui.components import ReadRow, token_chips
 from inspector.ui.reads_view import SiteReads, replaced
 from inspector.ui.trace_view import View
 
@@ -33,7 +33,7 @@ def show(view: View, reads: SiteReads, slot: int) -> None:
     if slot in replaced(view, site.name):
         st.caption("An edit replaced this value; decoded below is the checkpoint's own.")
     if own:
-        heads = ", ".join(f"head {row.head}: {row.weight:.3f}" for row in own)
+        heads = ", ".join(f"head {row.head}: {row.weight:.3f}{_multiplied(row)}" for row in own)
         known = [row.effect for row in own if row.effect is not None]
         effect = f" · direct effect {sum(known):+.3f} logits" if known else ""
         st.text(f"slot {slot} · weight by {heads}{effect}")
@@ -48,6 +48,11 @@ def show(view: View, reads: SiteReads, slot: int) -> None:
     if st.button("Open this slot", key="trace open slot", icon="🎯"):
         state.write(site=site.name, slot=slot, head=own[0].head if own else None)
         st.switch_page("pages/slot.py")
+
+
+def _multiplied(row: ReadRow) -> str:
+    """What multiplied the value, where that isn't the weight."""
+    return "" if row.coefficient is None else f" (coefficient {row.coefficient:+.3f})"
 
 
 def _section(name: str) -> None:

@@ -195,6 +195,8 @@ def headline(view: View) -> None:
         parts += [". The lead of ", (token, "token"), " over ", (held, _kind(view)), " is "]
         parts += [(_signed(view.effect.total), "strong"), " logits; the memory's reads at this "]
         parts += ["token add ", (_signed(total), "strong"), " of them directly."]
+        if whole := [name for name, site in view.trace.sites.items() if not site.additive]:
+            parts.append(f" What {', '.join(whole)} wrote is no sum over reads, and not in it.")
     sentence(parts, key="headline")
 
 
@@ -241,8 +243,9 @@ def downloads(view: View) -> None:
     """Everything above as CSV."""
     files: dict[str, tuple[str, Callable[[], pd.DataFrame]]] = {
         "Predictions": ("predictions.csv", lambda: _predictions_frame(view)),
-        "Direct effects": ("direct_effects.csv", view.effect.to_frame),
     }
+    if view.effect.parts:
+        files["Direct effects"] = ("direct_effects.csv", view.effect.to_frame)
     if view.trace.sites:
         files = {"All reads": ("reads.csv", view.trace.to_frame), **files}
     with st.container(horizontal=True):

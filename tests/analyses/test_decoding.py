@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from inspector.analyses.unembedding import null_vectors, unembedding_of
 from inspector.analyses.value_quality import nulls_of
 from inspector.capture.load import load
 from inspector.capture.trace import Trace, trace
-from inspector.errors import SlotError
+from inspector.errors import NotShown, SlotError
 from inspector.families.base import MemoryModel
 
 Written = Callable[..., Path]
@@ -112,6 +113,23 @@ def test_a_shared_value_says_another_thing_at_each_site(
     assert not np.array_equal(l0.promoted, l2.promoted)
     raw = [decode(model, [5], name, "raw") for name in ("L0", "L2")]
     assert np.array_equal(raw[0].promoted, raw[1].promoted)
+
+
+def test_a_site_that_is_no_sum_of_its_reads_decodes_raw_values_alone(
+    tiny_checkpoint: Written,
+) -> None:
+    other = load(tiny_checkpoint(), device="cpu")
+    found = trace(other, "Lima speaks")
+    gate = gate_at(other, found, "L2", 1)
+    raw = decode(other, SLOTS, "L2", "raw")
+    site = other.site("L2")
+    site.info = replace(site.info, additive=False)
+    with pytest.raises(NotShown, match="L2 writes is no sum over its reads"):
+        gate_at(other, found, "L2", 1)
+    for through in (gate, "static"):
+        with pytest.raises(NotShown, match="raw values can be"):
+            decode(other, SLOTS, "L2", through, gates=None)
+    assert np.array_equal(decode(other, SLOTS, "L2", "raw").promoted, raw.promoted)
 
 
 @pytest.mark.parametrize("projection", ["none", "linear"])

@@ -67,7 +67,9 @@ def test_several_prompts_in_a_cell_a_list_or_several_rows() -> None:
     assert cell.checked() == lines.checked() == expected
     rows = parse_facts(HEADER + "Ada,home,Rome,Ada lives in\nAda,home,Rome,Ada is from\n")
     assert rows.checked()[0].prompts == ("Ada lives in", "Ada is from")
-    assert rows.notes == ("1 rows add phrasings to a fact of an earlier row.",)
+    assert rows.notes == ("1 row adds phrasings to a fact of an earlier row.",)
+    both = HEADER + "".join(f"Ada,home,Rome,Ada {verb}\n" for verb in ("is of", "is in", "is from"))
+    assert parse_facts(both).notes == ("2 rows add phrasings to a fact of an earlier row.",)
 
 
 def test_a_row_without_a_prompt_is_asked_in_the_checkpoints_words_and_that_is_said() -> None:
@@ -76,7 +78,10 @@ def test_a_row_without_a_prompt_is_asked_in_the_checkpoints_words_and_that_is_sa
     known, new = table.checked()
     assert known == OWN[0]
     assert new.prompts == ("The colour of the sea is", "Look, the sea is")
-    assert "the colour is asked in the checkpoint's own words" in table.notes[1]
+    words = "no prompt: the colour is asked in the checkpoint's own words."
+    assert table.notes[1] == f"1 row has {words}"
+    twice = parse_facts(f"{text}the sky,colour,grey\n", OWN)
+    assert twice.notes[1] == f"2 rows have {words}"
 
 
 def test_our_relations_keep_their_article() -> None:
@@ -129,7 +134,9 @@ def test_lines_of_json_are_checked_one_by_one() -> None:
 
 def test_columns_that_are_not_used_are_named() -> None:
     table = parse_facts("subject,relation,object,prompt,source\nA,r,o,A is,here\n")
-    assert table.notes == ("Columns that are not used: source.",)
+    assert table.notes == ("A column that is not used: source.",)
+    table = parse_facts("subject,relation,object,prompt,source,by\nA,r,o,A is,here,me\n")
+    assert table.notes == ("Columns that are not used: by, source.",)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 from inspector.analyses.ablations import ABLATIONS, Ablation
 from inspector.analyses.facts import Fact, phrasings
 from inspector.analyses.locate import locate
-from inspector.analyses.proof import Proof, in_same_words, prove
-from inspector.errors import FactsError
+from inspector.analyses.proof import PARTS, Proof, in_same_words, prove
+from inspector.errors import Cancelled, FactsError
 from inspector.families.base import MemoryModel
 from tests.analyses.planted_facts import (
     FACTS,
@@ -109,6 +109,23 @@ def test_facts_of_no_use_as_donors_or_bystanders_leave_those_parts_empty(
     found = prove(planted, [TWICE], locate(planted, TWICE), draws=2)
     assert found.swaps == ()
     assert (found.unrelated, found.unrelated_kept) == (0, 0)
+
+
+def test_it_tells_how_far_it_is_and_stops_before_any_part(planted: MemoryModel) -> None:
+    told: list[tuple[int, int]] = []
+    found = locate(planted, TWICE)
+    whole = prove(planted, FACTS, found, draws=2, told=lambda *step: told.append(step))
+    assert told == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
+    assert whole.verdict() == prove(planted, FACTS, found, draws=2).verdict()
+    for done, part in enumerate(PARTS):
+        told.clear()
+
+        def stop(after: int = done) -> bool:
+            return len(told) == after
+
+        with pytest.raises(Cancelled, match=f"'{TWICE.subject}' was stopped before its {part}"):
+            prove(planted, FACTS, found, told=lambda *step: told.append(step), cancel=stop)
+        assert told == [(step, 4) for step in range(done)]
 
 
 def test_a_donor_is_asked_in_the_same_words() -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from inspector.analyses import recall_changes
 from inspector.analyses.facts import read_facts
 from inspector.analyses.recall import Question, measure_recall
 from inspector.analyses.recall_changes import RecallChanges, compare_recall
 from inspector.capture.load import load
+from inspector.errors import Cancelled
 
 
 def test_the_frame_counts_by_relation_and_in_all() -> None:
@@ -46,6 +48,31 @@ def test_both_are_asked_the_same_questions(little_world: Path) -> None:
     assert found.seen[0, at].tolist() == asked.tolist()
     again = compare_recall(model, model, facts, seed=3)
     assert (again.seen == found.seen).all()
+
+
+def test_it_tells_how_far_it_is_and_can_be_stopped(
+    little_world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load(little_world, device="cpu")
+    facts = read_facts(little_world / "facts.jsonl")[:20]
+    whole = compare_recall(model, model, facts)
+    monkeypatch.setattr(recall_changes, "_TOGETHER", 7)
+    told: list[tuple[int, int]] = []
+    parts = compare_recall(model, model, facts, report=lambda *step: told.append(step))
+    assert (parts.seen == whole.seen).all()
+    assert (parts.heldout == whole.heldout).all()
+    total = 2 * (len(facts) + int(whole.has_heldout.sum()))
+    assert [done for done, _ in told[:3]] == [7, 14, 20]
+    assert told[-1] == (total, total)
+    told.clear()
+    with pytest.raises(Cancelled, match=f"stopped after 7 of {total} questions"):
+        compare_recall(
+            model,
+            model,
+            facts,
+            report=lambda *step: told.append(step),
+            cancel=lambda: len(told) == 1,
+        )
 
 
 def test_parts_of_other_lengths_are_refused() -> None:

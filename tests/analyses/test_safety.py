@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from inspector.analyses.corpus_sample import sample_corpus
 from inspector.analyses.safety import SafetyProgress, safety_view
+from inspector.capture.corpus import open_corpus
 from inspector.capture.load import load
 from inspector.capture.trace import trace
 from inspector.capture.value_edits import NewValues
@@ -109,8 +111,34 @@ def test_it_tells_how_far_it_is_and_can_be_cancelled(model: MemoryModel, edit: N
     assert len(told) > 1
     stopped = safety_view(model, [edit], TEXTS * 40, cancel=lambda: len(told) > 0)
     assert (stopped.tokens, stopped.complete) == (0, False)
-    limited = safety_view(model, [edit], TEXTS, tokens=20)
-    assert (limited.tokens, limited.complete) == (20, False)
+    drawing = safety_view(model, [edit], TEXTS * 40, tokens=20, cancel=lambda: True)
+    assert (drawing.tokens, drawing.complete, drawing.contexts) == (0, False, 0)
+
+
+def test_a_sample_is_drawn_at_random_and_says_so(model: MemoryModel, edit: NewValues) -> None:
+    told: list[SafetyProgress] = []
+    whole = safety_view(model, [edit], TEXTS)
+    few = safety_view(model, [edit], TEXTS, tokens=40, seed=4, report=told.append)
+    windows = sample_corpus(model, open_corpus(TEXTS), 40, 4)
+    assert windows is not None
+    texts = [model.tokenizer.decode(window.ids[1:]) for window in windows.windows]
+    assert texts != TEXTS[: len(texts)]
+    alone = safety_view(model, [edit], texts)
+    assert (few.tokens, few.contexts) == (alone.tokens, alone.contexts)
+    assert few.change.tolist() == pytest.approx(alone.change.tolist(), abs=1e-4)
+    assert 40 <= few.tokens < whole.tokens == few.drawn_from
+    assert not few.complete
+    assert (few.to_json()["drawn_from"], few.to_json()["seed"]) == (whole.tokens, 4)
+    assert whole.drawn_from is None
+    assert (told[0].tokens, told[0].share) == (0, None)
+    assert (told[-1].tokens, told[-1].share) == (few.tokens, 1.0)
+
+
+def test_a_sample_that_holds_all_is_complete(model: MemoryModel, edit: NewValues) -> None:
+    whole, drawn = (safety_view(model, [edit], TEXTS, tokens=tokens) for tokens in (None, 10**6))
+    assert drawn.complete
+    assert drawn.drawn_from == drawn.tokens == whole.tokens
+    assert drawn.change.tolist() == pytest.approx(whole.change.tolist(), abs=1e-4)
 
 
 def test_what_cannot_be_looked_at_is_said(model: MemoryModel, tmp_path: Path) -> None:

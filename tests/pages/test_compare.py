@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -82,6 +83,21 @@ def test_slots_differ_between_two_seeds_and_not_from_a_copy_of_itself(
     assert session.sentence("compare slots said").startswith("0 of 64 values differ")
 
 
+def test_a_checkpoint_that_was_written_anew_is_opened_again(
+    first: Path, second: Path, copied: Path
+) -> None:
+    session = UserSession("compare", checkpoint=first, other=copied)
+    assert session.sentence("compare slots said").startswith("0 of 64 values differ")
+    said = session.table("first_says")
+    assert said["first_says"].tolist() == said["second_says"].tolist()
+    for file in second.iterdir():
+        shutil.copyfile(file, copied / file.name)
+    session.run()
+    assert session.sentence("compare slots said").startswith("64 of 64 values differ")
+    expected = UserSession("compare", checkpoint=first, other=second).table("first_says")
+    assert session.table("first_says").equals(expected)
+
+
 def test_scans_of_both_bring_usage_and_verdicts(first: Path, second: Path, tmp_path: Path) -> None:
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("Lima is the capital of Peru\nOslo is cold\n" * 3)
@@ -89,6 +105,7 @@ def test_scans_of_both_bring_usage_and_verdicts(first: Path, second: Path, tmp_p
     ask(session, "compare corpus", str(corpus))
     press(session, "start Scan both")
     until(session, lambda: any("unevenness" in found for found in columns(session)))
+    assert "Usage (CSV)" in [button.label for button in session.app.get("download_button")]
     assert "slots died and" in session.sentence("compare slots said")
     assert {"reads_before", "verdict_after"} <= set(session.table("value_drift").columns)
     ask(session, "compare texts", "Lima is the capital of Peru")
@@ -125,8 +142,12 @@ def test_a_second_checkpoint_that_is_none_is_a_sentence(first: Path, tmp_path: P
 
 def test_recall_of_both_is_asked_in_the_background(little_world: Path) -> None:
     session = UserSession("compare", checkpoint=little_world, other=little_world)
+    offered = [button.label for button in session.app.get("download_button")]
+    assert offered == ["Predictions (CSV)", "All slots (CSV)"]
     press(session, "start Ask both the facts")
     until(session, lambda: session.shows("compare recall said"))
+    offered = [button.label for button in session.app.get("download_button")]
+    assert offered == ["Predictions (CSV)", "Recall (CSV)", "All slots (CSV)"]
     table = session.table("won")
     assert (table["won"] == 0).all()
     assert (table["first"] == table["second"]).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from inspector.analyses.proof import prove
 from inspector.analyses.recall import Question, measure_recall
 from inspector.capture.load import load
 from inspector.families.base import MemoryModel
+from inspector.ui import facts_patches
 from tests.analyses.planted_facts import (
     FACTS,
     SINGLE,
@@ -411,8 +413,11 @@ def test_an_edit_that_cannot_succeed_says_so(path: Path) -> None:
     assert any("not offered as a patch" in text for text in session.markdown())
 
 
-def test_facts_of_a_user_are_enough_where_the_checkpoint_has_none(tmp_path: Path) -> None:
+def test_facts_of_a_user_are_enough_where_the_checkpoint_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No scan of its own facts, and no corpus: what the user brought stands in."""
+    monkeypatch.setattr(facts_patches, "SAMPLE", 20)
     bare = planted_model(tmp_path / "bare").path
     lines = [json.dumps(vars(fact)) for fact in FACTS]
     session = UserSession("facts", checkpoint=bare, section="Make it say")
@@ -424,6 +429,17 @@ def test_facts_of_a_user_are_enough_where_the_checkpoint_has_none(tmp_path: Path
     until(session, lambda: session.shows("rewrite message"))
     session.press("Look at what else changes")
     until(session, lambda: session.shows("safety headline"))
+    sampled = session.sentence("safety headline")
+    assert "a sample: documents drawn at random with seed 0 from the corpus's" in sampled
+    session.press("Look at the whole corpus")
+    until(session, lambda: "a sample" not in session.sentence("safety headline"))
+    whole = session.sentence("safety headline")
+    few, total, every, *_ = (
+        int(number.replace(",", ""))
+        for said, count in ((sampled, 2), (whole, 1))
+        for number in re.findall(r"([\d,]+) tokens", said)[:count]
+    )
+    assert 20 <= few < total == every
     assert session.data("safety contexts")["rows"]
 
 

@@ -17,10 +17,12 @@ from inspector.analyses.gates import FILE, measure_mean_gates, write_mean_gates
 from inspector.analyses.token_measures import entropy, next_token_probability, weight_on_slot
 from inspector.capture.generate import continue_greedily
 from inspector.capture.load import load
+from inspector.capture.loaders import VARIABLE
 from inspector.capture.trace import Trace, encode, trace
 from inspector.families.base import MemoryModel
 from inspector.ui import samples
 from inspector.ui.components import visible_text
+from tests.families.tiny_meta import params, random_state, write_consolidated
 from tests.pages.user_session import UserSession
 
 Written = Callable[..., Path]
@@ -220,6 +222,55 @@ def test_other_kinds_of_memory_are_shown(
     session = link(tiny_checkpoint(**options), measure="weight on slot")
     assert session.errors[:1] != ["Nothing was traced."]
     assert session.shows("slot context")
+
+
+def test_where_coefficients_can_be_negative_shares_are_of_their_magnitude(tmp_path: Path) -> None:
+    config = params(peer_variant=True, swilu_projection=True)
+    peer = write_consolidated(tmp_path, config, random_state(config, 0))
+    session = link(peer)
+    found = trace(load(peer, device="cpu"), TEXT)
+    (key,) = [key for key in session._components() if key.startswith("reads ")]
+    reads = found.reads[key.removeprefix("reads ")]
+    coefficients = reads.coefficients[0, -1].flatten()
+    assert coefficients.min() < 0 < coefficients.max()
+    rows = session.data(key)["rows"]
+    assert [row["coefficient"] for row in rows] == pytest.approx(coefficients.tolist())
+    shares = coefficients.abs() / coefficients.abs().sum()
+    assert [row["share"] for row in rows] == pytest.approx(shares.tolist())
+    assert any("(coefficient " in text.value for text in session.app.text)
+
+
+def test_where_coefficients_are_the_weights_they_are_shown_once(path: Path) -> None:
+    columns = [column["name"] for column in link(path).data("reads L0")["columns"]]
+    assert "weight" in columns
+    assert "coefficient" not in columns
+
+
+MIXED = """
+from tests.conftest import SENTENCES
+from tests.families.tiny_native import tokenizer_of
+from tests.families.tiny_wrapped import llama, peer, pkm
+
+def mixed():
+    return llama((0, pkm(norm_output=True)), (2, peer())), tokenizer_of(SENTENCES)
+"""
+
+
+def test_the_sentence_leaves_out_what_is_no_sum_of_reads_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mixed_models.py").write_text(MIXED)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv(VARIABLE, "1")
+    session = UserSession(
+        "trace", checkpoint="mixed_models:mixed", device="cpu", text=TEXT, site="L0"
+    )
+    said = session.sentence("headline")
+    assert "of them directly. What L0 wrote is no sum over reads, and not in it." in said
+    rows = session.data("reads L0")["rows"]
+    assert rows[0]["effect"] is None
+    assert rows[0]["promoted"] == []
+    assert sum(row["share"] for row in rows) == pytest.approx(1)
 
 
 # --- who wrote it -------------------------------------------------------------------------------

@@ -13,11 +13,14 @@ import pytest
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 
 from inspector.analyses.decoded_table import decode_table
+from inspector.analyses.edit_files import edits_to_url
+from inspector.analyses.edit_list import SlotEdit
 from inspector.analyses.token_search import matching_tokens
 from inspector.analyses.value_map import ValueMap, value_map
 from inspector.capture.load import load
 from inspector.families.base import MemoryModel
 from inspector.ui.components.point_map_data import MapPoints, format_area, points_inside
+from inspector.ui.edit_state import NOT_HERE
 from inspector.ui.map_words import TOP
 from tests.analyses.planted_map import SLOTS, write_map_model
 from tests.pages.user_session import UserSession
@@ -231,6 +234,15 @@ def test_what_a_gated_site_writes_is_not_offered_without_a_scan_of_gates(
     (shown,) = [group for group in session.app.button_group if group.key == "map site"]
     assert len(shown.options) == 1
     assert any("only after a scan of gates" in caption.value for caption in session.app.caption)
+
+
+def test_with_edits_on_it_says_that_they_do_not_act_here(
+    planted: tuple[Path, np.ndarray], drawn: ValueMap
+) -> None:
+    edits = edits_to_url([SlotEdit("zero", (int(drawn.slots[0]),))])
+    edited = opened(planted[0], edits=edits)
+    assert NOT_HERE in [info.value for info in edited.app.info]
+    assert NOT_HERE not in [info.value for info in opened(planted[0]).app.info]
 
 
 def test_a_checkpoint_without_memory_has_no_values(tiny_checkpoint: Written) -> None:

@@ -84,7 +84,7 @@ def test_a_cancelled_job_stops_and_keeps_what_it_has() -> None:
 
 def test_a_key_names_one_job_at_a_time() -> None:
     go = threading.Event()
-    jobs = Jobs()
+    jobs = Jobs(workers=1)
     first = jobs.start("scan", "Scan", lambda _job: go.wait(20))
     second = jobs.start("other", "Other", lambda _job: None)
     assert jobs.start("scan", "Scan", lambda _job: None) is first
@@ -96,6 +96,21 @@ def test_a_key_names_one_job_at_a_time() -> None:
     ended(second)
     assert jobs.start("scan", "Scan", lambda _job: None) is not first
     assert jobs.get("nothing") is None
+
+
+def test_a_long_job_does_not_keep_the_next_one_waiting() -> None:
+    go = threading.Event()
+    jobs = Jobs()
+    long = jobs.start("safety", "Safety view", lambda _job: go.wait(20))
+    assert ended(jobs.start("proof", "Proof", lambda _job: 42)).state == "done"
+    assert long.progress.state == "running"
+    other = jobs.start("map", "Map", lambda _job: go.wait(20))
+    wait_until(lambda: other.progress.state == "running")
+    third = jobs.start("recall", "Recall", lambda _job: None)
+    assert third.progress.state == "queued"
+    go.set()
+    for job in (long, other, third):
+        assert ended(job).state == "done"
 
 
 def test_old_jobs_are_forgotten_and_running_ones_kept() -> None:

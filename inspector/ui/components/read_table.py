@@ -39,6 +39,7 @@ class ReadRow:
     promoted: TokenScores = ()
     suppressed: TokenScores = ()
     quality: float | None = None
+    coefficient: float | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ _COLUMNS = (
     _Column("head", "Head", "badge", "The head that read."),
     _Column("score", "Score", "number", "Before normalisation."),
     _Column("weight", "Weight", "bar", "After normalisation."),
+    _Column("coefficient", "Coefficient", "number", "What multiplied the value."),
     _Column("share", "Share", "percent", "Of all weight at this site and token."),
     _Column("effect", "Effect", "diverging", "Right: promotes. Left: suppresses."),
     _Column("suppressed", "Suppressed", "suppressed", "Tokens this value makes less likely."),
@@ -131,6 +133,7 @@ def _packed(row: ReadRow) -> dict[str, object]:
         "head": None if row.head is None else int(row.head),
         "score": _number(row.score),
         "weight": _number(row.weight),
+        "coefficient": _number(row.coefficient),
         "share": _number(row.share),
         "effect": _number(row.effect),
         "promoted": shown_scores(row.promoted),
