@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -101,9 +102,9 @@ def test_value_tables_are_mapped_and_not_read(
     read: list[str] = []
     reading = native._read
 
-    def watched(file: Path, name: str) -> Tensor:
+    def watched(file: Path, name: str, *rest: Any) -> Tensor:
         read.append(name)
-        return reading(file, name)
+        return reading(file, name, *rest)
 
     monkeypatch.setattr(native, "_read", watched)
     model = opened(path, dtype)
