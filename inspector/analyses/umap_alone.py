@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import torch
+from tqdm import tqdm
 
 from inspector.analyses.map_progress import Tell, untold
 
@@ -27,6 +28,21 @@ def umap_alone(tell: Tell = untold) -> Iterator[Any]:
     numba.set_num_threads(min(before, torch.get_num_threads()))
     try:
         yield umap_
+    except BaseException:
+        _unlock_progress_bars()
+        raise
     finally:
         numba.set_num_threads(before)
         _ALONE.release()
+
+
+def _unlock_progress_bars() -> None:
+    """Release what this thread holds of tqdm's lock.
+
+    umap-learn's progress bar is drawn under that lock, and an exception from the drawing, by which
+    work is stopped, leaves it locked: every later bar, in any thread, would wait for ever.
+    """
+    for lock in tqdm.get_lock().locks:
+        with suppress(RuntimeError, AssertionError):  # not held by this thread, or no longer
+            while True:
+                lock.release()
