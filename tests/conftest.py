@@ -40,9 +40,12 @@ def heeds_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True)
 def one_thread() -> None:
-    """Two threads that wait for each other make small work slower, not faster."""
+    """Two threads that wait for each other make small work slower, and sums round otherwise.
+
+    Set anew for every test: the app and the command line choose the number for the whole process.
+    """
     torch.set_num_threads(1)
 
 
