@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from inspector.analyses.direct_effect import reads_at
+from inspector.analyses.prediction_changes import best_predictions
 from inspector.analyses.unembedding import unembedding_of
 from inspector.capture.contributions import read_contributions
 from inspector.capture.edits import ZeroReads
@@ -52,27 +53,26 @@ def lookup_effect(
     """What all reads of ``site`` at ``pos`` write, and how the prediction fares without them."""
     chosen, reads = model.site(site), trace.reads[site]
     with torch.inference_mode():
-        x = trace.inputs[site][:, [pos]]
-        here = type(reads)(*(part[:, [pos]] for part in _parts(reads)))
-        contributions = read_contributions(chosen, x, here)[0, 0]  # [head knn d_model]
-        values = chosen.table.rows(reads.slots[0, pos]).float()
-        summed = (values * reads.coefficients[0, pos, ..., None].float()).sum((0, 1))
-        gate = chosen.gate(x[0, 0])
+        x, here = trace.inputs[site][0, pos], reads_at(trace, site, pos)
+        contributions = read_contributions(chosen, x, here)  # [head knn d_model]
+        values = chosen.table.rows(here.slots).float()
+        summed = (values * here.coefficients[..., None].float()).sum((0, 1))
+        gate = chosen.gate(x)
         written = contributions.sum((0, 1)).float()
         rms = float(model.backbone.rms(trace.residual.final[0, pos]))
         masks = {site: torch.zeros_like(reads.slots, dtype=torch.bool)}
         masks[site][0, pos] = True
         with session([ZeroReads(masks)]):
             without = logits(model, trace.ids)[0, pos]
-        index = unembedding_of(model)
+        ends = unembedding_of(model).ends(written[None], top)
         promoted, suppressed = (
             tuple(
                 (model.token_text(int(token)), float(logit) / rms)
-                for token, logit in zip(found.ids[0], found.logits[0], strict=True)
+                for token, logit in zip(tokens[0], scores[0], strict=True)
             )
-            for found in (
-                index.promoted(written[None], top),
-                index.suppressed(written[None], top),
+            for tokens, scores in (
+                (ends.promoted, ends.promoted_logits),
+                (ends.suppressed, ends.suppressed_logits),
             )
         )
     return LookupEffect(
@@ -83,18 +83,6 @@ def lookup_effect(
         rms=rms,
         promoted=promoted,
         suppressed=suppressed,
-        with_reads=_best(model, trace.logits[0, pos], top),
-        without_reads=_best(model, without, top),
-    )
-
-
-def _parts(reads: object) -> tuple[Tensor, ...]:
-    return tuple(vars(reads).values())
-
-
-def _best(model: MemoryModel, scores: Tensor, top: int) -> tuple[tuple[str, float], ...]:
-    chances = scores.float().softmax(-1).topk(min(top, len(scores)))
-    return tuple(
-        (model.token_text(int(token)), float(chance))
-        for token, chance in zip(chances.indices, chances.values, strict=True)
+        with_reads=best_predictions(model, trace.logits[0, pos], top),
+        without_reads=best_predictions(model, without, top),
     )

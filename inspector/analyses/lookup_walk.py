@@ -17,7 +17,13 @@ from torch import Tensor
 
 from inspector.capture.trace import Trace
 from inspector.families.base import MemoryModel
-from inspector.memory.product_keys import candidate_ranks, score_half_keys, top_k
+from inspector.memory.product_keys import (
+    candidate_ranks,
+    look_up,
+    score_half_keys,
+    select_slots,
+    top_k,
+)
 
 _BLOCK = 2**20  # keys scored at once where all of them are
 
@@ -108,10 +114,9 @@ def walk_query(query: Tensor, half_keys: Tensor, values: Tensor, knn: int) -> Lo
         knn: reads.
     """
     half_scores = score_half_keys(query.flatten()[None], half_keys[None])[0]
-    slots, scores = _best_of_candidates(half_scores, knn)
-    weights = scores.softmax(-1)
-    reads = (slots, scores, weights, weights)
-    return _assemble(query, half_keys, half_scores, reads, values[slots], agrees=True)
+    found = look_up(half_scores, knn)
+    reads = (found.slots, found.scores, found.weights, found.coefficients)
+    return _assemble(query, half_keys, half_scores, reads, values[found.slots], agrees=True)
 
 
 def walk_trace(model: MemoryModel, trace: Trace, site: str, pos: int, head: int) -> LookupWalk:
@@ -125,20 +130,8 @@ def walk_trace(model: MemoryModel, trace: Trace, site: str, pos: int, head: int)
         parts = (own.slots, own.scores, own.weights, own.coefficients)
         reads = tuple(part[0, pos, head] for part in parts)
         values = chosen.table.rows(reads[0])
-        slots, _ = _best_of_candidates(half_scores, len(reads[0]))
-        agrees = bool((slots == reads[0]).all())
+        agrees = bool((select_slots(half_scores, len(reads[0])) == reads[0]).all())
         return _assemble(query, half_keys, half_scores, reads, values, agrees=agrees)
-
-
-def _best_of_candidates(half_scores: Tensor, knn: int) -> tuple[Tensor, Tensor]:
-    """Slots and scores from the grid of the best half-keys, as a lookup finds them."""
-    n = half_scores.shape[-1]
-    best = top_k(half_scores, min(n, knn))
-    kept = half_scores.gather(-1, best).double()
-    sums = (kept[0][:, None] + kept[1]).flatten()
-    slots = (best[0][:, None] * n + best[1]).flatten()
-    chosen = top_k(sums, knn, tiebreak=slots)
-    return slots[chosen], sums[chosen]
 
 
 def _assemble(

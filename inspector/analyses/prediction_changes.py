@@ -42,14 +42,17 @@ def prediction_changes(
         PromptError: one of them cannot read a prompt.
     """
     same = compare_sizes(first, second).vocabulary
-    changes = []
+    changes, models = [], (first, second)
     for prompt in prompts:
-        scores = [logits(model, encode(model, prompt))[0, -1].float() for model in (first, second)]
+        scores = [logits(model, encode(model, prompt))[0, -1].float() for model in models]
         kl = None
         if same:
             old, new = (each.cpu().double().log_softmax(-1) for each in scores)
             kl = float(torch.nn.functional.kl_div(new, old, log_target=True, reduction="sum"))
-        best = [_best(model, s, top) for model, s in zip((first, second), scores, strict=True)]
+        best = [
+            best_predictions(model, s, top)
+            for model, s in zip((first, second), scores, strict=True)
+        ]
         changes.append(PredictionChange(prompt, best[0], best[1], kl))
     return tuple(changes)
 
@@ -69,8 +72,11 @@ def changes_frame(changes: Sequence[PredictionChange]) -> pd.DataFrame:
     )
 
 
-def _best(model: MemoryModel, scores: torch.Tensor, top: int) -> tuple[tuple[str, float], ...]:
-    chances = scores.softmax(-1).topk(min(top, len(scores)))
+def best_predictions(
+    model: MemoryModel, scores: torch.Tensor, top: int
+) -> tuple[tuple[str, float], ...]:
+    """The best next tokens ``(text, probability)`` by their logits ``scores [d_vocab]``."""
+    chances = scores.float().softmax(-1).topk(min(top, len(scores)))
     return tuple(
         (model.token_text(int(token)), float(chance))
         for token, chance in zip(chances.indices, chances.values, strict=True)
