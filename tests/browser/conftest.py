@@ -39,9 +39,15 @@ def browser(chromium: Path) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
+def height() -> int:
+    """Of the window, in pixels; a module may have another."""
+    return 1400
+
+
+@pytest.fixture
+def page(browser: Browser, height: int) -> Iterator[Page]:
     """A new user's only tab."""
-    context = browser.new_context(viewport={"width": 1280, "height": 1400})
+    context = browser.new_context(viewport={"width": 1280, "height": height})
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
     yield page

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -13,18 +12,11 @@ from playwright.sync_api import Page, expect
 from inspector.analyses.facts import Fact, read_facts
 from inspector.analyses.recall import Question, measure_recall
 from inspector.capture.load import load
-from tests.browser.app_server import served
 
 pytestmark = pytest.mark.browser
 
 HEADLINE = ".st-key-fact-headline .sentence"
 SWITCH = ".st-key-edit-list [data-testid='stCheckbox']"
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with served(tmp_path_factory.mktemp("facts cache")) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Position, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Position, expect
 
-from tests.browser.app_server import FLAGS, PATIENCE, served
+from tests.browser.app_server import PATIENCE, served
 
 pytestmark = pytest.mark.browser
 
@@ -30,15 +30,6 @@ HTMLCanvasElement.prototype.getContext = function (kind, ...more) {
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with served(tmp_path_factory.mktemp("cache"), PAGE) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: Path) -> Iterator[Browser]:
-    expect.set_options(timeout=PATIENCE)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from inspector.analyses.decoded_table import decode_table
 from inspector.analyses.token_search import matching_tokens
@@ -16,7 +16,7 @@ from inspector.analyses.value_map import value_map
 from inspector.capture.load import load
 from inspector.ui.map_words import TOP
 from tests.analyses.planted_map import HALF_KEYS, SLOTS, write_map_model
-from tests.browser.app_server import FLAGS, PATIENCE, served
+from tests.browser.app_server import served
 from tests.conftest import SENTENCES as PLAIN
 from tests.families.tiny_native import write_checkpoint
 
@@ -67,24 +67,12 @@ def address(cache: Path, hits: np.ndarray) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="module")
-def browser(chromium: Path) -> Iterator[Browser]:
-    expect.set_options(timeout=PATIENCE)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 1280, "height": 1400})
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE)
+def page(page: Page) -> Iterator[Page]:
+    """Nothing may go wrong in its scripts."""
     failures: list[str] = []
     page.on("pageerror", lambda error: failures.append(str(error)))
     yield page
-    context.close()
     assert failures == []
 
 
