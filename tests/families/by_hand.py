@@ -32,11 +32,11 @@ def native_logits(
     for row in ids:
         stream = weights["model.embed_tokens.weight"][row]  # [pos d_model]
         for block in range(config["num_hidden_layers"]):
-            own = _below(weights, f"model.layers.{block}.")
-            normed = _rms(stream, own["input_layernorm.weight"], config["rms_norm_eps"])
-            stream = stream + _attention(_below(own, "self_attn."), normed, config)
-            normed = _rms(stream, own["post_attention_layernorm.weight"], config["rms_norm_eps"])
-            mlp = _below(own, "mlp.")
+            own = below(weights, f"model.layers.{block}.")
+            normed = rms(stream, own["input_layernorm.weight"], config["rms_norm_eps"])
+            stream = stream + attention(below(own, "self_attn."), normed, config)
+            normed = rms(stream, own["post_attention_layernorm.weight"], config["rms_norm_eps"])
+            mlp = below(own, "mlp.")
             if block in config["memory_layers"]:
                 number = config["memory_tables"][config["memory_layers"].index(block)]
                 mlp["values"] = weights[f"model.value_tables.{number}.weight"]
@@ -45,11 +45,11 @@ def native_logits(
                 written = [_memory(mlp, x, config, zeroed, masked) for x in normed]
                 stream = stream + torch.stack(written)
             else:
-                inner = _silu(normed @ mlp["gate_proj.weight"].T) * (
+                inner = silu(normed @ mlp["gate_proj.weight"].T) * (
                     normed @ mlp["up_proj.weight"].T
                 )
                 stream = stream + inner @ mlp["down_proj.weight"].T
-        rows.append(_rms(stream, weights["model.norm.weight"], config["rms_norm_eps"]) @ head.T)
+        rows.append(rms(stream, weights["model.norm.weight"], config["rms_norm_eps"]) @ head.T)
     return torch.stack(rows)
 
 
@@ -81,7 +81,7 @@ def _memory(
                 activation = gelu(own["activations"][slot] @ x) if "activations" in own else 1
                 total = total + weight * activation * own["values"][slot]
     if config["memory_projection"] == "swiglu":
-        total = total * _silu(own["gate_proj.weight"] @ x + own["gate_proj.bias"])
+        total = total * silu(own["gate_proj.weight"] @ x + own["gate_proj.bias"])
     if config["memory_projection"] != "none":
         total = own["value_proj.weight"] @ total + own["value_proj.bias"]
     if config["memory_sigmoid_gate"]:
@@ -89,7 +89,7 @@ def _memory(
     return total
 
 
-def _attention(own: Weights, x: Tensor, config: dict[str, Any]) -> Tensor:
+def attention(own: Weights, x: Tensor, config: dict[str, Any]) -> Tensor:
     """Causal attention, position by position: ``x [pos d_model]``."""
     heads, groups = config["num_attention_heads"], config["num_key_value_heads"]
     width = own["q_proj.weight"].shape[0] // heads
@@ -101,9 +101,9 @@ def _attention(own: Weights, x: Tensor, config: dict[str, Any]) -> Tensor:
         group = head // (heads // groups)
         theirs = slice(group * width, (group + 1) * width)
         for pos in range(len(x)):
-            turned = _rotate(query[pos, mine], pos, theta)
+            turned = rotate_halves(query[pos, mine], pos, theta)
             scores = [
-                (turned @ _rotate(key[past, theirs], past, theta)).item() / math.sqrt(width)
+                (turned @ rotate_halves(key[past, theirs], past, theta)).item() / math.sqrt(width)
                 for past in range(pos + 1)
             ]
             for past, weight in enumerate(softmax(scores)):
@@ -111,7 +111,7 @@ def _attention(own: Weights, x: Tensor, config: dict[str, Any]) -> Tensor:
     return out @ own["o_proj.weight"].T
 
 
-def _rotate(vector: Tensor, pos: int, theta: float) -> Tensor:
+def rotate_halves(vector: Tensor, pos: int, theta: float) -> Tensor:
     """Rotary embedding: dimensions d and d + width / 2 turn together."""
     half = len(vector) // 2
     turned = torch.zeros_like(vector)
@@ -128,13 +128,14 @@ def _norm(vector: Tensor, own: Weights, side: str, config: dict[str, Any]) -> Te
     if kind == "none":
         return vector
     if kind == "rms":
-        return _rms(vector, own[f"{name}.weight"], torch.finfo(torch.float32).eps)
+        return rms(vector, own[f"{name}.weight"], torch.finfo(torch.float32).eps)
     centred = vector - vector.mean()
     normed = centred / (centred.pow(2).mean() + 1e-5).sqrt()
     return normed * own[f"{name}.weight"] + own[f"{name}.bias"]
 
 
-def _rms(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+def rms(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    """Root mean square norm over the last axis."""
     return x / (x.pow(2).mean(-1, keepdim=True) + epsilon).sqrt() * weight
 
 
@@ -143,11 +144,13 @@ def gelu(x: Tensor) -> Tensor:
     return x * (1 + (x / math.sqrt(2)).erf()) / 2
 
 
-def _silu(x: Tensor) -> Tensor:
+def silu(x: Tensor) -> Tensor:
+    """x times its own sigmoid."""
     return x * x.sigmoid()
 
 
-def _below(weights: Weights, prefix: str) -> Weights:
+def below(weights: Weights, prefix: str) -> Weights:
+    """The weights under a prefix, without it."""
     return {
         name.removeprefix(prefix): tensor
         for name, tensor in weights.items()

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tests.families.by_hand import below, rotate_halves, silu
 from tests.memory.by_hand import best_slots, softmax
 
 Weights = dict[str, Tensor]
@@ -29,14 +30,14 @@ def doge_logits(
     for row in ids:
         stream = weights["model.embed_tokens.weight"][row]  # [pos d_model]
         for block in range(config["num_hidden_layers"]):
-            own = _below(weights, f"model.layers.{block}.")
+            own = below(weights, f"model.layers.{block}.")
             normed = _rms(stream, own["input_layernorm.weight"], config)
-            attended = _attention(_below(own, "self_attn."), normed, config)
+            attended = _attention(below(own, "self_attn."), normed, config)
             stream = own["input_residual"] * stream + attended
             normed = _rms(stream, own["post_attention_layernorm.weight"], config)
-            mlp = _below(own, "mlp.")
+            mlp = below(own, "mlp.")
             written = _linear(
-                _silu(_linear(normed, mlp, "gate_proj")) * _linear(normed, mlp, "up_proj"),
+                silu(_linear(normed, mlp, "gate_proj")) * _linear(normed, mlp, "up_proj"),
                 mlp,
                 "down_proj",
             )
@@ -63,7 +64,7 @@ def _routed(
     total = torch.zeros_like(x)
     for slot, weight in zip(slots, weights, strict=True):
         if slot not in zeroed:
-            activation = _silu(own["down_embed.weight"][slot] @ x)
+            activation = silu(own["down_embed.weight"][slot] @ x)
             total = total + weight * activation * own["up_embed.weight"][slot]
     return total
 
@@ -81,11 +82,11 @@ def _attention(own: Weights, x: Tensor, config: dict[str, Any]) -> Tensor:
         group = head // (heads // groups)
         theirs = slice(group * width, (group + 1) * width)
         for pos in range(len(x)):
-            turned = _rotate(_rms(query[pos, mine], own["q_norm.weight"], config), pos, theta)
+            turned = rotate_halves(_rms(query[pos, mine], own["q_norm.weight"], config), pos, theta)
             scores = []
             for past in range(pos + 1):
                 other = _rms(key[past, theirs], own["k_norm.weight"], config)
-                product = turned @ _rotate(other, past, theta) / math.sqrt(width)
+                product = turned @ rotate_halves(other, past, theta) / math.sqrt(width)
                 scores.append((product + worth[past, group]).item())
             for past, weight in enumerate(softmax(scores)):
                 out[pos, mine] += weight * value[past, theirs]
@@ -97,29 +98,5 @@ def _linear(x: Tensor, own: Weights, name: str) -> Tensor:
     return out + own[f"{name}.bias"] if f"{name}.bias" in own else out
 
 
-def _rotate(vector: Tensor, pos: int, theta: float) -> Tensor:
-    """Rotary embedding: dimensions d and d + width / 2 turn together."""
-    half = len(vector) // 2
-    turned = torch.zeros_like(vector)
-    for d in range(half):
-        angle = pos * theta ** (-d / half)
-        a, b = vector[d], vector[d + half]
-        turned[d] = a * math.cos(angle) - b * math.sin(angle)
-        turned[d + half] = b * math.cos(angle) + a * math.sin(angle)
-    return turned
-
-
 def _rms(x: Tensor, weight: Tensor, config: dict[str, Any]) -> Tensor:
     return x / (x.pow(2).mean(-1, keepdim=True) + config["rms_norm_eps"]).sqrt() * weight
-
-
-def _silu(x: Tensor) -> Tensor:
-    return x * x.sigmoid()
-
-
-def _below(weights: Weights, prefix: str) -> Weights:
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in weights.items()
-        if name.startswith(prefix)
-    }

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.distributed import checkpoint
 
-from tests.families.by_hand import gelu
+from tests.families.by_hand import below, gelu, silu
 from tests.memory.by_hand import best_slots, softmax
 
 Weights = dict[str, Tensor]
@@ -29,16 +29,16 @@ def meta_logits(
     for row in ids:
         stream = weights["tok_embeddings.weight"][row]  # [pos d_model]
         for block in range(model["n_layers"]):
-            own = _below(weights, f"layers.{block}.")
+            own = below(weights, f"layers.{block}.")
             stream = stream + _attention(own, _norm(stream, own["attention_norm.weight"]), model)
             normed = _norm(stream, own["ffn_norm.weight"])
-            inner = _below(own, "feed_forward.")
+            inner = below(own, "feed_forward.")
             if "keys" in inner:
                 options = model["productkey_args"]
                 written = [_memory(inner, x, options, zeroed, masked) for x in normed]
                 stream = stream + torch.stack(written)
             else:
-                gated = _silu(normed @ inner["w1.weight"].T) * (normed @ inner["w3.weight"].T)
+                gated = silu(normed @ inner["w1.weight"].T) * (normed @ inner["w3.weight"].T)
                 stream = stream + gated @ inner["w2.weight"].T
         head = weights.get("output.weight", weights["tok_embeddings.weight"])
         rows.append(_norm(stream, weights["norm.weight"]) @ head.T)
@@ -57,7 +57,7 @@ def _weights(path: Path) -> Weights:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that there is no process group
             checkpoint.load(state, storage_reader=reader, no_dist=True)
-        return _below(state, "model.")
+        return below(state, "model.")
     saved = torch.load(next(path.rglob("consolidated.pth")), weights_only=True)["model"]
     return {
         name.replace("query_proj.proj.", "query_proj.query_mlps.0.")
@@ -94,7 +94,7 @@ def _memory(
     if not options["peer_variant"]:
         if options["swilu_projection"]:
             projected = own["swilu_projection.weight"] @ x + own["swilu_projection.bias"]
-            total = total * _silu(projected)
+            total = total * silu(projected)
         if "value_proj.weight" in own:
             total = own["value_proj.weight"] @ total + own["value_proj.bias"]
     if options["mem_gated"]:
@@ -137,15 +137,3 @@ def _rotate(vector: Tensor, pos: int, theta: float) -> Tensor:
 
 def _norm(x: Tensor, weight: Tensor) -> Tensor:
     return x / (x.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt() * weight
-
-
-def _silu(x: Tensor) -> Tensor:
-    return x * x.sigmoid()
-
-
-def _below(weights: Weights, prefix: str) -> Weights:
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in weights.items()
-        if name.startswith(prefix)
-    }

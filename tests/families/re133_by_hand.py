@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tests.families.by_hand import below, rotate_halves, silu
 from tests.memory.by_hand import best_slots, softmax
 
 Weights = dict[str, Tensor]
@@ -25,16 +26,16 @@ def re133_logits(
     for row in ids:
         stream = weights["tok_emb.weight"][row]  # [pos d_model]
         for block in range(options["n_layers"]):
-            own = _below(weights, f"layers.{block}.")
+            own = below(weights, f"layers.{block}.")
             stream = stream + _attention(own, _norm(stream, own["attn_norm.weight"]), options)
             normed = _norm(stream, own["ffn_norm.weight"])
-            inner = _below(own, "ffn.")
+            inner = below(own, "ffn.")
             if "keys" in inner:
                 written = [_memory(inner, x, options, zeroed, masked) for x in normed]
                 stream = stream + torch.stack(written)
             else:
                 gate, up = (normed @ inner["w13.weight"].T).chunk(2, dim=-1)
-                stream = stream + (_silu(gate) * up) @ inner["w2.weight"].T
+                stream = stream + (silu(gate) * up) @ inner["w2.weight"].T
         rows.append(_norm(stream, weights["norm.weight"]) @ weights["tok_emb.weight"].T)
     return torch.stack(rows)
 
@@ -87,7 +88,7 @@ def _memory(
             if slot not in zeroed:
                 total = total + weight * own["values.weight"][slot]
     if options["mem_swilu"]:
-        total = total * _silu(own["swilu_proj.weight"] @ x + own["swilu_proj.bias"])
+        total = total * silu(own["swilu_proj.weight"] @ x + own["swilu_proj.bias"])
         total = own["value_proj.weight"] @ total + own["value_proj.bias"]
     return total
 
@@ -101,9 +102,9 @@ def _attention(own: Weights, x: Tensor, options: dict[str, Any]) -> Tensor:
     for head in range(heads):
         mine = slice(head * width, (head + 1) * width)
         for pos in range(len(x)):
-            turned = _rotate(query[pos, mine], pos, options["rope_theta"])
+            turned = rotate_halves(query[pos, mine], pos, options["rope_theta"])
             scores = [
-                (turned @ _rotate(key[past, mine], past, options["rope_theta"])).item()
+                (turned @ rotate_halves(key[past, mine], past, options["rope_theta"])).item()
                 / math.sqrt(width)
                 for past in range(pos + 1)
             ]
@@ -112,29 +113,5 @@ def _attention(own: Weights, x: Tensor, options: dict[str, Any]) -> Tensor:
     return out @ own["attn.wo.weight"].T
 
 
-def _rotate(vector: Tensor, pos: int, theta: float) -> Tensor:
-    """Rotary embedding: dimensions d and d + width / 2 turn together."""
-    half = len(vector) // 2
-    turned = torch.zeros_like(vector)
-    for d in range(half):
-        angle = pos * theta ** (-d / half)
-        a, b = vector[d], vector[d + half]
-        turned[d] = a * math.cos(angle) - b * math.sin(angle)
-        turned[d + half] = a * math.sin(angle) + b * math.cos(angle)
-    return turned
-
-
 def _norm(x: Tensor, weight: Tensor) -> Tensor:
     return x / (x.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt() * weight
-
-
-def _silu(x: Tensor) -> Tensor:
-    return x * x.sigmoid()
-
-
-def _below(weights: Weights, prefix: str) -> Weights:
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in weights.items()
-        if name.startswith(prefix)
-    }

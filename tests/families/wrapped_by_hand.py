@@ -30,12 +30,12 @@ def wrapped_logits(
     for row in ids:
         stream = weights["model.embed_tokens.weight"][row]  # [pos d_model]
         for block in range(config["num_hidden_layers"]):
-            own = by_hand._below(weights, f"model.layers.{block}.")
-            normed = by_hand._rms(stream, own["input_layernorm.weight"], epsilon)
-            attention = by_hand._below(own, "self_attn.")
-            stream = stream + by_hand._attention(attention, normed, config)
-            normed = by_hand._rms(stream, own["post_attention_layernorm.weight"], epsilon)
-            mlp = by_hand._below(own, "mlp.")
+            own = by_hand.below(weights, f"model.layers.{block}.")
+            normed = by_hand.rms(stream, own["input_layernorm.weight"], epsilon)
+            attention = by_hand.below(own, "self_attn.")
+            stream = stream + by_hand.attention(attention, normed, config)
+            normed = by_hand.rms(stream, own["post_attention_layernorm.weight"], epsilon)
+            mlp = by_hand.below(own, "mlp.")
             if block in specs:
                 kind, options = specs[block]
                 mlp["shared"] = weights.get("memory_table.weight", normed)
@@ -43,11 +43,11 @@ def wrapped_logits(
                 written = [layer(mlp, x, options, zeroed, masked) for x in normed]
                 stream = stream + torch.stack(written)
             else:
-                gated = by_hand._silu(normed @ mlp["gate_proj.weight"].T)
+                gated = by_hand.silu(normed @ mlp["gate_proj.weight"].T)
                 stream = stream + gated * (normed @ mlp["up_proj.weight"].T) @ (
                     mlp["down_proj.weight"].T
                 )
-        normed = by_hand._rms(stream, weights["model.norm.weight"], epsilon)
+        normed = by_hand.rms(stream, weights["model.norm.weight"], epsilon)
         rows.append(normed @ weights["lm_head.weight"].T)
     return torch.stack(rows)
 
