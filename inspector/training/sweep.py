@@ -156,7 +156,7 @@ def _measured(
         steps=hp.steps,
         sentences=hp.steps * hp.batch,
         tokens=_tokens(data, hp.steps),
-        seconds={name: round(value, 1) for name, value in seconds.items()},
+        seconds={name: round(value, 3) for name, value in seconds.items()},
         settings=run.config.to_dict(),
         made_with={
             **machine(),

@@ -175,10 +175,15 @@ def test_killed_between_training_and_writing_it_measures_again(
         with pytest.raises(Killed):
             sweep(CONFIG, results, work, most=1)
     assert read_sweep(results).runs == ()
+    clock = work / CONFIG.fingerprint / "dense-seed-0" / "seconds.json"
+    assert set(json.loads(clock.read_text())) == {"wall", "cpu"}
+    clock.write_text(json.dumps({"wall": 60.0, "cpu": 50.0}))  # as if it had been a longer one
     monkeypatch.setattr(trainer, "_train_step", lambda *_: pytest.fail("it was trained already"))
     sweep(CONFIG, results, work, most=1)
     assert measured(results) == measured(whole)[:1]
-    assert read_sweep(results).runs[0].seconds["wall"] > 0
+    seconds = read_sweep(results).runs[0].seconds
+    assert seconds["wall"] >= 60.0
+    assert seconds["cpu"] >= 50.0
 
 
 def test_killed_while_it_writes_the_file_stays_whole(
