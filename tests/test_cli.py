@@ -16,7 +16,6 @@ import inspector
 from inspector import cli
 from inspector.cli import output, tables
 from inspector.training import trainer
-from inspector.training.progress import Progress
 from tests.training.little_world import build_facts_once
 
 PROMPT = "The capital of France is"
@@ -189,8 +188,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_train_makes_a_checkpoint_and_measures_it(config: Path, tmp_path: Path) -> None:
     result = run("train", config, tmp_path / "mini", "--device", "cpu", "--threads", "1")
     assert result.exit_code == 0
-    assert "3/3 loss" in result.stderr
-    assert "0:00 left" in result.stderr
+    assert "training: 100% · 3 of 3 steps · loss " in result.stderr
     assert "recall in a seen phrasing" in result.stdout
     assert (tmp_path / "mini" / "metrics.json").exists()
     assert "inspector train mini.toml mini" in (tmp_path / "mini" / "README.md").read_text()
@@ -245,9 +243,23 @@ def test_what_is_wrong_is_one_sentence_on_stderr(
     assert complaint in said
 
 
-def test_the_time_left_is_told_in_hours_where_there_are_hours() -> None:
-    now = Progress(step=1, steps=9, loss=1.25, tokens_per_s=3200.4, seconds_left=3725.0)
-    assert output._state(now) == "loss 1.250 · 3,200 tokens/s · 1:02:05 left"
+def test_in_a_pipe_progress_is_a_line_now_and_then_with_the_time_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(output.time, "monotonic", lambda: clock[0])
+    with output.progress("scanning") as report:
+        for clock[0], done, total in (
+            *((20.0, 10, None), (40.0, 20, None), (50.0, 25, 3990), (72.0, 36, 4000)),
+            *((75.0, 4000, 4000), (76.0, 1, 4000), (106.0, 31, 4000)),
+        ):
+            report(done, total, "" if done == 4000 else f"{done} tokens")
+    assert capsys.readouterr().err.splitlines() == [
+        "scanning: 20 tokens",
+        "scanning: 1% · 36 tokens · 2:12:08 left",
+        "scanning: 100% · 4,000 of 4,000 · 0:00:00 left",
+        "scanning: 1% · 31 tokens · 1:06:09 left",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ from inspector import cli
 from inspector.analyses.value_map import stored_map
 from inspector.capture.cache import cache_folder
 from inspector.capture.load import load
-from inspector.cli import mapping
 from tests.analyses.planted_map import SLOTS, write_map_model
 from tests.conftest import SENTENCES
 
@@ -110,14 +109,3 @@ def test_another_kind_of_file_is_refused_before_the_work(
         cli.main()
     assert caught.value.code == 2
     assert ".parquet nor .csv" in capsys.readouterr().err
-
-
-def test_in_a_pipe_progress_is_a_line_now_and_then(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    clock = iter([0.0, 29.0, 31.0, 31.0, 40.0])
-    monkeypatch.setattr(mapping.time, "monotonic", lambda: next(clock))
-    report = mapping._line_by_line()
-    for share in (0.1, 0.25, 0.5):
-        report("laying out the map", share)
-    assert capsys.readouterr().err == "25% laying out the map\n"

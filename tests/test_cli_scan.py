@@ -18,7 +18,7 @@ from inspector import cli
 from inspector.capture import scan as scan_module
 from inspector.capture import scan_recorder
 from inspector.capture.scan import ScanProgress
-from inspector.cli import scanning
+from inspector.cli import output
 from tests.conftest import SENTENCES
 
 
@@ -118,7 +118,7 @@ def test_ctrl_c_keeps_what_was_counted(
 
 def test_a_second_ctrl_c_interrupts() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with scanning._stop_once() as stopped:
+    with output.stop_once() as stopped:
         assert not stopped()
         signal.raise_signal(signal.SIGINT)
         assert stopped()
@@ -130,21 +130,9 @@ def test_a_second_ctrl_c_interrupts() -> None:
 @pytest.mark.parametrize(
     ("progress", "text"),
     [
-        (ScanProgress(1500, None, 250.4, None), "1,500 tokens · 250 tokens/s"),
-        (ScanProgress(1500, 2000, 250.0, 62.4), "1,500 of 2,000 tokens · 250 tokens/s · 1:02 left"),
-        (ScanProgress(0, 9, 1.0, 3723.0), "0 of 9 tokens · 1 tokens/s · 1:02:03 left"),
+        (ScanProgress(1500, None, 250.4), "1,500 tokens · 250 tokens/s"),
+        (ScanProgress(1500, 2000, 250.0), "1,500 of 2,000 tokens · 250 tokens/s"),
     ],
 )
 def test_progress_in_words(progress: ScanProgress, text: str) -> None:
-    assert scanning._state(progress) == text
-
-
-def test_in_a_pipe_progress_is_a_line_now_and_then(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    clock = iter([0.0, 29.0, 31.0, 31.0, 40.0])
-    monkeypatch.setattr(scanning.time, "monotonic", lambda: next(clock))
-    report = scanning._line_by_line()
-    for tokens in (1, 2, 3):
-        report(ScanProgress(tokens, None, 1.0, None))
-    assert capsys.readouterr().err == "2 tokens · 1 tokens/s\n"
+    assert progress.in_words == text

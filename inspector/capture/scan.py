@@ -34,12 +34,17 @@ _SAVE_SHARE = 0.05  # of the time may go into saving
 
 @dataclass(frozen=True)
 class ScanProgress:
-    """How far a scan is. Speed and time left are those of this run, if it was taken up again."""
+    """How far a scan is. The speed is that of this run, if it was taken up again."""
 
     tokens: int
     total: int | None  # estimated from the share of the corpus that was read; None if not known
     tokens_per_s: float
-    seconds_left: float | None
+
+    @property
+    def in_words(self) -> str:
+        """Tokens and speed, for one line."""
+        total = "" if self.total is None else f" of {self.total:,}"
+        return f"{self.tokens:,}{total} tokens · {self.tokens_per_s:,.0f} tokens/s"
 
 
 Report = Callable[[ScanProgress], None]
@@ -230,10 +235,9 @@ class _Meter:
         """So many more were run."""
         self._tokens += tokens
         speed = (self._tokens - self._before) / max(time.monotonic() - self._start, 1e-9)
-        left = None if self._total is None else (self._total - self._tokens) / speed
-        self._report(ScanProgress(self._tokens, self._total, speed, left))
+        self._report(ScanProgress(self._tokens, self._total, speed))
 
     def end(self, tokens: int) -> None:
         """All ``tokens`` were run."""
         seconds = max(time.monotonic() - self._start, 1e-9)
-        self._report(ScanProgress(tokens, tokens, (tokens - self._before) / seconds, 0.0))
+        self._report(ScanProgress(tokens, tokens, (tokens - self._before) / seconds))

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from inspector.cli import payloads, tables
-from inspector.cli.output import progress_bar, say, show, status
+from inspector.cli.output import progress, say, show, status
 from inspector.errors import (
     CheckpointError,
     InspectorError,
@@ -207,12 +207,12 @@ def train(
     if threads is not None:
         torch.set_num_threads(threads)
     try:
-        with progress_bar(settings.optimisation.steps) as report:
+        with progress("training") as report:
             run_training(
                 settings,
                 out,
                 device=str(choose_device(device)),
-                report=report,
+                report=lambda now: report(now.step, now.steps, now.in_words),
                 monitor_every=monitor,
             )
     except KeyboardInterrupt:

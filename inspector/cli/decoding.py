@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from inspector.capture.visible_text import visible_text
 from inspector.cli import payloads, tables
 from inspector.cli.commands import Checkpoint, Device, Json, app
-from inspector.cli.output import say, show
+from inspector.cli.output import progress, say, show
 from inspector.errors import CacheError, InspectorError, SearchError, SlotError
 
 if TYPE_CHECKING:
@@ -25,7 +21,6 @@ if TYPE_CHECKING:
     from inspector.analyses.token_search import How, TokenSlots
     from inspector.families.base import MemoryModel
 
-_PIPE_EVERY_S: Final = 30.0
 _PRINTED: Final = 50  # slots found, of each decoding
 _HEAD: Final = ("site", "gate", "table", "slots", "pass", "significant", "site's mean gate")
 _HIT_HEAD: Final = ("slot", "address", "gate", "", "token", "rank", "logit", "standing", "p")
@@ -140,7 +135,7 @@ def _decode_all(
     decodings, missing = [], []
     for name, through in sorted(asked, key=lambda each: names.index(each[0])):
         try:
-            with _progress(f"{name} {through}") as report:
+            with progress(f"decoding {name} {through}") as report:
                 decodings.append(decode_table(model, name, through, top=top, report=report))
         except (CacheError, SlotError) as problem:
             missing.append(str(problem))
@@ -257,27 +252,3 @@ def _hits(model: MemoryModel, found: TokenSlots) -> Iterator[dict[str, Any]]:
     info = model.site(found.site).info
     for row in found.to_frame().to_dict("records"):
         yield {**{str(k): v for k, v in row.items()}, "address": info.address(int(row["slot"]))}
-
-
-# --- progress -----------------------------------------------------------------------------------
-
-
-@contextmanager
-def _progress(name: str) -> Iterator[Callable[[int, int], None]]:
-    """How far one decoding is; in a pipe a line twice a minute."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        last = time.monotonic()
-
-        def line(done: int, total: int) -> None:
-            nonlocal last
-            if time.monotonic() - last >= _PIPE_EVERY_S:
-                last = time.monotonic()
-                say(f"decoding {name}: {done / total:.0%}")
-
-        yield line
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(f"decoding {name}", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from inspector.capture.visible_text import visible_text
 from inspector.cli.commands import Checkpoint, Device, Json, Seed, app
-from inspector.cli.output import say, show
+from inspector.cli.output import progress, say, show
 from inspector.errors import CacheError, FactsError
 
 if TYPE_CHECKING:
@@ -117,7 +113,7 @@ def _recall(
 ) -> None:
     from inspector.analyses.fact_recall import recall_facts
 
-    with _progress("asking") as report:
+    with progress("asking") as report:
         found = recall_facts(model, asked, seed=seed, report=report)
     _write(out, found.to_frame())
     show(_recall_table(found), found.to_json(), json_file)
@@ -213,7 +209,7 @@ def _prove_many(
 ) -> None:
     from inspector.analyses.proof_sample import prove_many
 
-    with _progress("proving") as report:
+    with progress("proving") as report:
         found = prove_many(
             model,
             asked,
@@ -278,28 +274,3 @@ _WRITERS: Mapping[str, Callable[[pd.DataFrame, Path], object]] = {
     ".csv": lambda frame, out: frame.to_csv(out, index=False),
     ".json": lambda frame, out: frame.to_json(out, orient="records", force_ascii=False),
 }
-
-
-@contextmanager
-def _progress(name: str) -> Iterator[Callable[[int, int], None]]:
-    """Facts done and time left; in a pipe a line twice a minute."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _line_by_line(name)
-        return
-    columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task(name, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _line_by_line(name: str) -> Callable[[int, int], None]:
-    last = time.monotonic()
-
-    def report(done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _PIPE_EVERY_S:
-            last = time.monotonic()
-            say(f"{name}: {done:,} of {total:,}")
-
-    return report

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from inspector.cli.commands import Checkpoint, Device, Json, Tokenizer, app
-from inspector.cli.output import say, show
+from inspector.cli.output import progress, say, show, stop_once
 from inspector.errors import CacheError, Cancelled
 
 if TYPE_CHECKING:
@@ -25,7 +21,6 @@ if TYPE_CHECKING:
     from inspector.capture.usage import Usage
     from inspector.families.base import MemoryModel
 
-_PIPE_EVERY_S: Final = 30.0
 _WRITERS: Final = {".parquet": "to_parquet", ".csv": "to_csv"}
 
 
@@ -68,14 +63,13 @@ def map_values(  # noqa: PLR0913  each is an option of the command line
     """Where the values of a table lie, and what their clusters are about; Ctrl-C keeps nothing."""
     from inspector.analyses.value_map import value_map
     from inspector.capture.load import load
-    from inspector.cli.scanning import _stop_once
 
     if out is not None and out.suffix not in _WRITERS:
         raise CacheError(f"{out} ends in neither .parquet nor .csv: a map is written as one.")
     model = load(checkpoint, device, tokenizer=tokenizer)
-    with _stop_once() as stopped:
+    with stop_once() as stopped:
         usage = None if corpus is None else _scanned(model, corpus, stopped)
-        with _progress_bar() as report:
+        with progress("mapping") as report:
             found = value_map(
                 model,
                 site,
@@ -88,7 +82,7 @@ def map_values(  # noqa: PLR0913  each is an option of the command line
                 metric=metric.value,
                 clusters=clusters.value,
                 cluster_count=cluster_count,
-                report=report,
+                report=lambda stage, share: report(share, 1.0, stage),
                 cancel=stopped,
             )
     _tell(found, out, json_file)
@@ -178,35 +172,3 @@ def _table(found: ValueMap) -> Table:
     for name, size in zip(found.cluster_names, _sizes(found), strict=True):
         table.add_row(Text(name), f"{size:,}", "")
     return table
-
-
-# --- progress -----------------------------------------------------------------------------------
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Callable[[str, float], None]]:
-    """The stage and the share done; in a pipe a line twice a minute."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _line_by_line()
-        return
-    columns = (BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.description}"), console=console) as bar:
-        task = bar.add_task("opening", total=1.0)
-
-        def report(stage: str, share: float) -> None:
-            bar.update(task, completed=share, description=stage)
-
-        yield report
-
-
-def _line_by_line() -> Callable[[str, float], None]:
-    last = time.monotonic()
-
-    def report(stage: str, share: float) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _PIPE_EVERY_S:
-            last = time.monotonic()
-            say(f"{share:.0%} {stage}")
-
-    return report

@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from inspector.errors import CacheError
 
-if TYPE_CHECKING:
-    from inspector.training import progress
-
 _STANDARD_OUTPUT: Final = Path("-")
 _PIPE_WIDTH: Final = 160  # in a pipe there is no terminal's width to keep to
 _PIPE_EVERY_S: Final = 30.0
+_SPEED_OVER_S: Final = 300.0  # the time left is told from so much of the past
+
+
+class Report(Protocol):
+    """Is told how far long work is."""
+
+    def __call__(self, done: float, total: float | None, state: str = "") -> None:
+        """Take how much is done, of how much (None: not known), and what is to be said of it."""
 
 
 def show(table: Table, payload: dict[str, Any], json_file: Path | None) -> None:
@@ -59,36 +73,62 @@ def status() -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def progress_bar(steps: int) -> Iterator[Callable[[progress.Progress], None]]:
-    """Shows a training run: steps, loss, tokens a second, time left; in a pipe twice a minute."""
+def progress(name: str) -> Iterator[Report]:
+    """How far long work is, what it says of itself, and the time left; in a pipe now and then."""
     console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _line_by_line()
-        return
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("making facts, tokenizer and model", total=steps)
+    columns = (
+        *(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()),
+        *(TextColumn("{task.fields[state]}"), TimeRemainingColumn()),
+    )
+    silent = not console.is_terminal
+    bar = Progress(
+        *columns,
+        console=console,
+        get_time=time.monotonic,
+        speed_estimate_period=_SPEED_OVER_S,
+        disable=silent,
+    )
+    said = time.monotonic()
+    with bar:
+        bar.add_task(name, total=None, state="")
+        task = bar.tasks[0]
 
-        def report(now: progress.Progress) -> None:
-            bar.update(task, completed=now.step, description=_state(now))
+        def report(done: float, total: float | None, state: str = "") -> None:
+            nonlocal said
+            if not state and total is not None:
+                state = f"{done:,} of {total:,}"
+            if done < task.completed:  # the next of several runs
+                bar.reset(task.id)
+            task.total = total  # not by update(): an estimate that changes is no new beginning
+            bar.update(task.id, completed=done, state=state)
+            now = time.monotonic()
+            if silent and (now - said >= _PIPE_EVERY_S or done == total):
+                said = now
+                say(_line(name, task, state))
 
         yield report
 
 
-def _line_by_line() -> Callable[[progress.Progress], None]:
-    last = -_PIPE_EVERY_S
-
-    def report(now: progress.Progress) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _PIPE_EVERY_S or now.step == now.steps:
-            last = time.monotonic()
-            say(f"{now.step}/{now.steps} {_state(now)}")
-
-    return report
+def _line(name: str, task: Task, state: str) -> str:
+    """What the bar would show."""
+    share = "" if task.total is None else f"{task.percentage:.0f}%"
+    left = task.time_remaining  # in seconds, rounded up
+    took = "" if left is None else f"{timedelta(seconds=left)} left"
+    return f"{name}: " + " · ".join(part for part in (share, state, took) if part)
 
 
-def _state(now: progress.Progress) -> str:
-    minutes, seconds = divmod(round(now.seconds_left), 60)
-    hours, minutes = divmod(minutes, 60)
-    left = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-    return f"loss {now.loss:.3f} · {now.tokens_per_s:,.0f} tokens/s · {left} left"
+@contextmanager
+def stop_once() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed; a second time it interrupts as usual."""
+    pressed = False
+
+    def press(*_arguments: object) -> None:
+        nonlocal pressed
+        pressed = True
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, before)

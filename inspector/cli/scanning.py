@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import math
-import signal
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
 from inspector.cli.commands import Checkpoint, Device, Json, Tokenizer, app
-from inspector.cli.output import say, show
+from inspector.cli.output import progress, say, show, stop_once
 
 if TYPE_CHECKING:
     from inspector.analyses.usage_measures import UsageMeasures
     from inspector.analyses.verdicts import Verdicts
-    from inspector.capture.scan import ScanProgress
     from inspector.capture.usage import Usage
 
-_PIPE_EVERY_S: Final = 30.0
 _HEAD: Final = ("", "reads", "slots read", "of", "usage", "unevenness", "effective slots", "Gini")
 _FIELDS: Final = (
     *("reads", "slots_read", "slots", "usage"),
@@ -61,8 +53,15 @@ def scan(
 
     source = open_corpus(corpus, column)
     model = load(checkpoint, device, tokenizer=tokenizer)
-    with _stop_once() as stopped, _progress_bar() as report:
-        usage = run_scan(model, source, tokens, seed=seed, report=report, cancel=stopped)
+    with stop_once() as stopped, progress("scanning") as report:
+        usage = run_scan(
+            model,
+            source,
+            tokens,
+            seed=seed,
+            report=lambda now: report(now.tokens, now.total, now.in_words),
+            cancel=stopped,
+        )
     for note in usage.notes:
         say(note)
     if stopped():
@@ -154,62 +153,3 @@ def _number(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.3f}"
-
-
-# --- progress and stopping ----------------------------------------------------------------------
-
-
-@contextmanager
-def _stop_once() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed; a second time it interrupts as usual."""
-    pressed = False
-
-    def press(*_arguments: object) -> None:
-        nonlocal pressed
-        pressed = True
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, press)
-    try:
-        yield lambda: pressed
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Callable[[ScanProgress], None]]:
-    """Tokens, speed and time left; in a pipe a line twice a minute."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _line_by_line()
-        return
-    with Progress(BarColumn(), TextColumn("{task.description}"), console=console) as bar:
-        task = bar.add_task("opening the corpus", total=None)
-
-        def report(now: ScanProgress) -> None:
-            bar.update(task, completed=now.tokens, total=now.total, description=_state(now))
-
-        yield report
-
-
-def _line_by_line() -> Callable[[ScanProgress], None]:
-    last = time.monotonic()
-
-    def report(now: ScanProgress) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _PIPE_EVERY_S:
-            last = time.monotonic()
-            say(_state(now))
-
-    return report
-
-
-def _state(now: ScanProgress) -> str:
-    total = "" if now.total is None else f" of {now.total:,}"
-    text = f"{now.tokens:,}{total} tokens · {now.tokens_per_s:,.0f} tokens/s"
-    if now.seconds_left is None:
-        return text
-    minutes, seconds = divmod(round(now.seconds_left), 60)
-    hours, minutes = divmod(minutes, 60)
-    left = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-    return f"{text} · {left} left"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -12,14 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from inspector.cli.commands import Json, app
-from inspector.cli.output import say, show
+from inspector.cli.output import progress, say, show
 
 if TYPE_CHECKING:
     from inspector.analyses.sweep_results import SweepResults
-    from inspector.training.progress import Progress
-    from inspector.training.sweep_config import SweepRun
 
-_SAY_EVERY_S: Final = 30.0
 _HEAD: Final = ("model", "seed", "recall", "held out", "nats", "held out", "flops", "parameters")
 
 
@@ -54,37 +49,24 @@ def sweep(
     folder = work or cache_folder() / "sweeps"
     try:
         if most != 0:
-            found = run_sweep(
-                settings,
-                results,
-                folder,
-                most=most,
-                supersede=supersede,
-                report=_line_by_line(),
-                tell=say,
-            )
+            with progress("sweep") as report:
+                found = run_sweep(
+                    settings,
+                    results,
+                    folder,
+                    most=most,
+                    supersede=supersede,
+                    report=lambda run, now: report(
+                        now.step, now.steps, f"{run.config.name}: {now.in_words}"
+                    ),
+                    tell=say,
+                )
         if most == 0 or not (found.missing or found.times):
             found = time_models(settings, results, folder, say)
     except KeyboardInterrupt:
         say("Stopped. The same command goes on from here.")
         raise typer.Exit(130) from None
     show(_table(found), found.to_json(), json_file)
-
-
-def _line_by_line() -> Callable[[SweepRun, Progress], None]:
-    last = -_SAY_EVERY_S
-
-    def report(run: SweepRun, now: Progress) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _SAY_EVERY_S or now.step == now.steps:
-            last = time.monotonic()
-            minutes, seconds = divmod(round(now.seconds_left), 60)
-            say(
-                f"{run.config.name}: {now.step:,}/{now.steps:,} loss {now.loss:.3f} · "
-                f"{minutes}:{seconds:02} left"
-            )
-
-    return report
 
 
 def _table(found: SweepResults) -> Table:

@@ -98,11 +98,7 @@ def _work(opened: Opened, corpus: str, column: str, limit: int | None) -> Callab
         from inspector.capture.scan import scan
 
         def report(progress: ScanProgress) -> None:
-            job.report(
-                progress.tokens,
-                progress.total or 0,
-                f"{progress.tokens:,} tokens, {progress.tokens_per_s:,.0f} a second",
-            )
+            job.report(progress.tokens, progress.total or 0, progress.in_words)
 
         source = open_corpus(corpus, column)
         return scan(opened.model, source, limit, report=report, cancel=job.cancelled)
