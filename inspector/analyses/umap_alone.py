@@ -24,8 +24,8 @@ def umap_alone(tell: Tell = untold) -> Iterator[Any]:
 
     while not _ALONE.acquire(timeout=0.2):
         tell(0.0)
-    before = numba.get_num_threads()
-    numba.set_num_threads(min(before, torch.get_num_threads()))
+    before, torch_before = numba.get_num_threads(), torch.get_num_threads()
+    numba.set_num_threads(min(before, torch_before))
     try:
         yield umap_
     except BaseException:
@@ -33,6 +33,9 @@ def umap_alone(tell: Tell = untold) -> Iterator[Any]:
         raise
     finally:
         numba.set_num_threads(before)
+        # Where both use one OpenMP, numba's loops set torch's threads as well, and with another
+        # number of threads torch's sums differ in the last bit.
+        torch.set_num_threads(torch_before)
         _ALONE.release()
 
 

@@ -6,6 +6,7 @@ import io
 import threading
 
 import pytest
+import torch
 from tqdm import tqdm
 
 from inspector.analyses.umap_alone import umap_alone
@@ -41,3 +42,10 @@ def test_the_next_may_go_on_after_an_error() -> None:
         raise RuntimeError("no")
     with umap_alone() as umap:
         assert callable(umap.UMAP)
+
+
+def test_torch_keeps_its_number_of_threads() -> None:
+    before = torch.get_num_threads()
+    with umap_alone():
+        torch.set_num_threads(before + 1)  # as a threading layer that both share may do
+    assert torch.get_num_threads() == before

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from tests.pages.user_session import UserSession
 
 Written = Callable[..., Path]
 PROMPTS = "Lima is the capital\nOslo is"
-_SECONDS = 90
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +34,6 @@ def ask(session: UserSession, key: str, typed: str) -> None:
                 session.run()
                 return
     raise AssertionError(f"there is no {key}")
-
-
-def until(session: UserSession, shown: Callable[[], bool]) -> None:
-    end = time.monotonic() + _SECONDS
-    while not shown():
-        assert time.monotonic() < end, "the job did not end"
-        time.sleep(0.1)
-        session.run()
 
 
 def press(session: UserSession, key: str) -> None:
@@ -104,7 +94,7 @@ def test_scans_of_both_bring_usage_and_verdicts(first: Path, second: Path, tmp_p
     session = UserSession("compare", checkpoint=first, other=second)
     ask(session, "compare corpus", str(corpus))
     press(session, "start Scan both")
-    until(session, lambda: any("unevenness" in found for found in columns(session)))
+    session.until(lambda: any("unevenness" in found for found in columns(session)))
     assert "Usage (CSV)" in [button.label for button in session.app.get("download_button")]
     assert "slots died and" in session.sentence("compare slots said")
     assert {"reads_before", "verdict_after"} <= set(session.table("value_drift").columns)
@@ -116,7 +106,7 @@ def test_a_corpus_that_is_not_there_is_a_sentence(first: Path, second: Path) -> 
     session = UserSession("compare", checkpoint=first, other=second)
     ask(session, "compare corpus", "/nowhere/at/all.txt")
     press(session, "start Scan both")
-    until(session, lambda: any("It stopped." in error for error in session.errors))
+    session.until(lambda: any("It stopped." in error for error in session.errors))
 
 
 def test_what_does_not_compare_is_said_and_the_rest_still_does(
@@ -145,7 +135,7 @@ def test_recall_of_both_is_asked_in_the_background(little_world: Path) -> None:
     offered = [button.label for button in session.app.get("download_button")]
     assert offered == ["Predictions (CSV)", "All slots (CSV)"]
     press(session, "start Ask both the facts")
-    until(session, lambda: session.shows("compare recall said"))
+    session.until(lambda: session.shows("compare recall said"))
     offered = [button.label for button in session.app.get("download_button")]
     assert offered == ["Predictions (CSV)", "Recall (CSV)", "All slots (CSV)"]
     table = session.table("won")

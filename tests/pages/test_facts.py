@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,7 +28,6 @@ from tests.analyses.planted_facts import (
 )
 from tests.pages.user_session import UserSession
 
-_SECONDS = 120
 ROME = slot("Ada", "home")
 
 
@@ -45,14 +42,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> MemoryModel:
 @pytest.fixture(scope="module")
 def path(model: MemoryModel) -> Path:
     return model.path
-
-
-def until(session: UserSession, shown: Callable[[], bool]) -> None:
-    end = time.monotonic() + _SECONDS
-    while not shown():
-        assert time.monotonic() < end, "what was waited for did not come"
-        time.sleep(0.1)
-        session.run()
 
 
 def labels(session: UserSession) -> list[str]:
@@ -150,7 +139,7 @@ def test_a_fact_that_is_not_there_is_told_and_nothing_lost(path: Path) -> None:
 def test_the_proof_is_what_the_analysis_finds(path: Path, model: MemoryModel) -> None:
     session = about(path, "Ada", section="Prove")
     session.press("Prove it")
-    until(session, lambda: session.shows("proof verdict"))
+    session.until(lambda: session.shows("proof verdict"))
     expected = prove(model, FACTS, locate(model, SINGLE))
     assert expected.proven
     assert session.sentence("proof verdict") == expected.verdict()
@@ -170,15 +159,15 @@ def test_the_proof_is_what_the_analysis_finds(path: Path, model: MemoryModel) ->
 def test_overlap_says_what_slots_are_about(path: Path) -> None:
     session = about(path, "Ada", section="Overlap")
     session.press("Compare its phrasings")
-    until(session, lambda: len(session.app.get("plotly_chart")) == 1)
+    session.until(lambda: len(session.app.get("plotly_chart")) == 1)
     session.choose("among picker", "relation")
     session.press("Map the relation")
-    until(session, lambda: session.shows("map headline"))
+    session.until(lambda: session.shows("map headline"))
     assert session.sentence("map headline").startswith("3 of 5 facts of the relation")
     assert session.table("about")["about"].tolist() == ["this fact"]
     session.choose("among picker", "subject")
     session.press("Compare the subject's facts")
-    until(session, lambda: any("subject_facts" in n.value for n in session.app.dataframe))
+    session.until(lambda: any("subject_facts" in n.value for n in session.app.dataframe))
     both = session.table("about")
     assert both[["relation_facts", "subject_facts"]].to_numpy().tolist() == [[2, 1]]
     assert "Of this fact's 1 slots, 1 are in no other core set compared." in session.errors
@@ -187,7 +176,7 @@ def test_overlap_says_what_slots_are_about(path: Path) -> None:
 def test_recall_of_the_set_keeps_held_out_phrasings_apart(path: Path) -> None:
     session = about(path, "Ada", section="Fact set")
     session.press("Ask this checkpoint all 6 facts")
-    until(session, lambda: session.shows("recall headline"))
+    session.until(lambda: session.shows("recall headline"))
     rows = session.table("heldout_recall").set_index("relation")
     assert rows.loc["home", ["n", "heldout_n"]].tolist() == [5, 5]
     # the model never ends a text, so that whole answers begin but do not stop
@@ -197,7 +186,7 @@ def test_recall_of_the_set_keeps_held_out_phrasings_apart(path: Path) -> None:
 def test_many_facts_are_proven_and_those_without_a_core_set_counted(path: Path) -> None:
     session = about(path, "Ada", section="Fact set")
     session.press("Prove 6 facts")
-    until(session, lambda: any("control_lost" in n.value for n in session.app.dataframe))
+    session.until(lambda: any("control_lost" in n.value for n in session.app.dataframe))
     rows = next(n.value for n in session.app.dataframe if "no_core_set" in n.value)
     assert rows["kind"].tolist() == ["zero", "mask"]
     assert rows["facts"].tolist() == [6, 6]
@@ -383,14 +372,14 @@ def test_a_fact_gets_another_answer_and_the_edit_is_used(little_world: Path, kno
     assert "The new answer is empty. Type what the model is to say instead." in session.errors
     session.app.text_input(key="new answer").set_value(other)
     session.press("Make it say")
-    until(session, lambda: session.shows("rewrite message"))
+    session.until(lambda: session.shows("rewrite message"))
     assert session.sentence("rewrite message").startswith(
         f"Done. The {known.relation} of {known.subject} is {other}, in all"
     )
     metrics = {metric.label: metric.value for metric in session.app.metric}
     assert metrics["Efficacy"] == "100%"
     session.press("Look at what else changes")
-    until(session, lambda: session.shows("safety headline"))
+    session.until(lambda: session.shows("safety headline"))
     changes = [row["weight"] for row in session.data("safety contexts")["rows"]]
     assert changes == sorted(changes)
     session.press("Use this edit")
@@ -406,7 +395,7 @@ def test_an_edit_that_cannot_succeed_says_so(path: Path) -> None:
     session = rewriting(path, SINGLE)
     session.app.text_input(key="new answer").set_value("Oslo")
     session.press("Make it say")
-    until(session, lambda: session.shows("rewrite message"))
+    session.until(lambda: session.shows("rewrite message"))
     said = session.sentence("rewrite message")
     assert said.startswith("Not reached. This edit did not succeed after 150 steps")
     assert "Use this attempt anyway" in labels(session)
@@ -426,13 +415,13 @@ def test_facts_of_a_user_are_enough_where_the_checkpoint_has_none(
     session.press("Read these rows")
     session.app.text_input(key="new answer").set_value("Oslo")
     session.press("Make it say")
-    until(session, lambda: session.shows("rewrite message"))
+    session.until(lambda: session.shows("rewrite message"))
     session.press("Look at what else changes")
-    until(session, lambda: session.shows("safety headline"))
+    session.until(lambda: session.shows("safety headline"))
     sampled = session.sentence("safety headline")
     assert "a sample: documents drawn at random with seed 0 from the corpus's" in sampled
     session.press("Look at the whole corpus")
-    until(session, lambda: "a sample" not in session.sentence("safety headline"))
+    session.until(lambda: "a sample" not in session.sentence("safety headline"))
     whole = session.sentence("safety headline")
     few, total, every, *_ = (
         int(number.replace(",", ""))
@@ -452,7 +441,7 @@ def test_recall_beside_another_sample(path: Path, sample_folder: Path) -> None:
     for name in ("this checkpoint", "the other"):
         if f"Ask {name} all 6 facts" in labels(session):  # else another test has asked it
             session.press(f"Ask {name} all 6 facts")
-        until(session, lambda: session.shows("recall headline") and not session.app.get("progress"))
+        session.until(lambda: session.shows("recall headline") and not session.app.get("progress"))
     rows = session.table("heldout_recall")
     assert rows["model"].tolist() == ["planted", "second"] * 2
     assert rows["begins"].iloc[0] == rows["begins"].iloc[1]
@@ -462,7 +451,7 @@ def test_recall_beside_another_sample(path: Path, sample_folder: Path) -> None:
 def test_a_fact_is_forgotten(little_world: Path, known: Fact) -> None:
     session = rewriting(little_world, known)
     session.press("Forget it")
-    until(session, lambda: session.shows("rewrite message"))
+    session.until(lambda: session.shows("rewrite message"))
     assert session.sentence("rewrite message").startswith(
         f"Done. The {known.relation} of {known.subject} is no longer {known.object}, in all"
     )

@@ -65,19 +65,11 @@ def most_read(usage: Usage) -> int:
     return int(table_reads(usage, 0).argmax())
 
 
-def until(session: UserSession, shown: Callable[[], bool]) -> None:
-    end = time.monotonic() + _SECONDS
-    while not shown():
-        assert time.monotonic() < end, "what was waited for did not come"
-        time.sleep(0.1)
-        session.run()
-
-
 def scanned(path: Path, corpus: Path, **entries: object) -> UserSession:
     """A session in which the scan and both passes are done."""
     session = UserSession("slot", checkpoint=path, corpus=corpus, column="text", **entries)
-    until(session, lambda: has_table(session, "at_least") and has_table(session, "kl"))
-    until(session, lambda: any("facts read it" in text for text in session.markdown()))
+    session.until(lambda: has_table(session, "at_least") and has_table(session, "kl"))
+    session.until(lambda: any("facts read it" in text for text in session.markdown()))
     return session
 
 
@@ -326,7 +318,7 @@ def test_the_trace_page_leads_here(path: Path) -> None:
 
 def test_the_usage_page_leads_here(path: Path, corpus: Path, most_read: int) -> None:
     session = UserSession("usage", checkpoint=path, corpus=corpus, column="text", slot=most_read)
-    until(session, lambda: any(b.label == "Open this slot" for b in session.app.button))
+    session.until(lambda: any(b.label == "Open this slot" for b in session.app.button))
     session.press("Open this slot")
     assert session.title == "Slot"
     assert session.url["slot"] == str(most_read)

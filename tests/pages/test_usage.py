@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from inspector.ui.usage_view import shades
 from tests.pages.user_session import UserSession
 
 Written = Callable[..., Path]
-_SECONDS = 60
 
 
 @pytest.fixture(scope="module")
@@ -40,18 +38,9 @@ def corpus(tmp_path: Path) -> Path:
     return file
 
 
-def until(session: UserSession, shown: Callable[[], bool]) -> None:
-    """Run the page again, as its fragment does, until ``shown``."""
-    end = time.monotonic() + _SECONDS
-    while not shown():
-        assert time.monotonic() < end, "the scan did not end"
-        time.sleep(0.1)
-        session.run()
-
-
 def scanned(path: Path, corpus: Path) -> UserSession:
     session = UserSession("usage", checkpoint=path, corpus=corpus, column="text")
-    until(session, lambda: session.shows("usage headline"))
+    session.until(lambda: session.shows("usage headline"))
     return session
 
 
@@ -101,7 +90,7 @@ def test_another_session_finds_the_same_scan(path: Path, corpus: Path) -> None:
 
 def test_a_corpus_that_is_not_there_is_told_in_words(path: Path, tmp_path: Path) -> None:
     session = UserSession("usage", checkpoint=path, corpus=tmp_path / "no.txt", column="text")
-    until(session, lambda: bool(session.app.error))
+    session.until(lambda: bool(session.app.error))
     assert "The scan stopped." in session.errors
     assert any("no.txt" in error for error in session.errors)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ from tests.analyses.planted_map import SLOTS, write_map_model
 from tests.pages.user_session import UserSession
 
 Written = Callable[..., Path]
-_SECONDS = 240
 TOKENS = np.array([40, 90, 140, 200])
 BOX = [[0, 0], [30_000, 0], [30_000, 65_535], [0, 65_535]]
 
@@ -51,20 +49,11 @@ def drawn(model: MemoryModel) -> ValueMap:
     return value_map(model, None, cache=False)
 
 
-def until(session: UserSession, shown: Callable[[], bool]) -> None:
-    """Run the page again, as its fragments do, until ``shown``."""
-    end = time.monotonic() + _SECONDS
-    while not shown():
-        assert time.monotonic() < end, f"it did not end: {session.errors}"
-        time.sleep(0.1)
-        session.run()
-
-
 def opened(path: Path, **entries: object) -> UserSession:
     """A session that sees the map, with all its values decoded."""
     session = UserSession("value_map", checkpoint=path, **entries)
-    until(session, lambda: session.shows("value map"))
-    until(session, lambda: session.data("value map")["parts"]["tips"] is not None)
+    session.until(lambda: session.shows("value map"))
+    session.until(lambda: session.data("value map")["parts"]["tips"] is not None)
     return session
 
 
@@ -210,7 +199,7 @@ def test_a_scan_brings_colours_of_usage(planted: tuple[Path, np.ndarray], tmp_pa
     (picker,) = [box for box in without.app.selectbox if box.key == "map colour"]
     assert not any("reads" in option for option in picker.options)
     session = opened(planted[0], corpus=corpus, column="text", colour="reads")
-    until(session, lambda: session.data("value map")["colouring"]["kind"] == "ramp")
+    session.until(lambda: session.data("value map")["colouring"]["kind"] == "ramp")
     reads = session.table("address")["reads"]
     assert reads.sum() > 0
     assert reads.is_monotonic_decreasing
@@ -230,7 +219,7 @@ def test_what_a_gated_site_writes_is_not_offered_without_a_scan_of_gates(
     tiny_checkpoint: Written,
 ) -> None:
     session = UserSession("value_map", checkpoint=tiny_checkpoint())
-    until(session, lambda: session.shows("value map"))
+    session.until(lambda: session.shows("value map"))
     (shown,) = [group for group in session.app.button_group if group.key == "map site"]
     assert len(shown.options) == 1
     assert any("only after a scan of gates" in caption.value for caption in session.app.caption)

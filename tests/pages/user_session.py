@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 ROOT = Path(__file__).parents[2]
 _SECONDS = 120  # a busy machine is no reason to fail
+_JOB_SECONDS = 240
 
 
 class UserSession:
@@ -34,6 +37,14 @@ class UserSession:
     def no_traceback(self) -> None:
         shown = [f"{e.message}\n{chr(10).join(e.stack_trace)}" for e in self.app.exception]
         assert not shown, "\n".join(shown)
+
+    def until(self, shown: Callable[[], bool]) -> None:
+        """Run the page again, as its fragments do, until ``shown``."""
+        end = time.monotonic() + _JOB_SECONDS
+        while not shown():
+            assert time.monotonic() < end, f"what was waited for did not come: {self.errors}"
+            time.sleep(0.1)
+            self.run()
 
     @property
     def title(self) -> str:
