@@ -130,7 +130,7 @@ class CacheError(InspectorError):
 
 
 class SearchError(InspectorError):
-    """What to search for is empty, or no regular expression."""
+    """What to search for is empty, no regular expression, or needs a scan first."""
 
 
 class NotShown(InspectorError):

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from inspector.ui import dead_view, frame, scans, usage_view
+from inspector.ui import dead_view, frame, scans, text_slots, usage_view
 
 frame.guard("usage")
 frame.page_title("Usage", "Which keys are used, which are dead, and on what evidence.")
@@ -25,5 +25,7 @@ with curve.container(border=True, height="stretch"):
     usage_view.curves(report)
 with st.container(border=True):
     usage_view.comparison(report)
+with st.container(border=True):
+    text_slots.show(report)
 with st.container(border=True):
     dead_view.show(report)

@@ -33,7 +33,7 @@ if drawn is None:
 said = st.container()
 with st.container():  # there without progress too: the map below must not move
     words = map_job.found_words(opened, asked)
-found = map_search.find(opened, words)
+found = map_search.find(opened, words, usage, asked.table)
 measures = map_measures.measured(opened, asked.table, usage, words)
 view = map_view.MapView(opened, drawn, usage, words, measures, found)
 with said:

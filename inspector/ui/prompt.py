@@ -57,6 +57,25 @@ def prompt_box(opened: Opened) -> tuple[str, int]:
     return state.read(state.TEXT) or "", state.read_number(state.MORE) or 0
 
 
+def one_line(opened: Opened, key: str, button: str) -> str:
+    """The text of this view in a box of its own: by default a fact of the checkpoint."""
+    box, shown = f"{key} box", f"{key} shown"
+    examples = fact_prompts(str(opened.model.path))
+    text = state.read(state.TEXT) or (examples[0][1] if examples else DEFAULT)
+    if st.session_state.get(shown) != text or box not in st.session_state:
+        st.session_state[box] = st.session_state[shown] = text
+    with st.form(key, border=False, enter_to_submit=True):
+        field, submit = st.columns([8, 1.2], vertical_alignment="bottom")
+        field.text_input("Text", key=box, label_visibility="collapsed")
+        submit.form_submit_button(
+            button,
+            type="primary",
+            width="stretch",
+            on_click=lambda: state.write(text=st.session_state[box], more=None, pos=None),
+        )
+    return text
+
+
 def _submit(more: int | None = None) -> None:
     _ask(st.session_state[_BOX], more)
 

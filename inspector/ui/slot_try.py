@@ -16,7 +16,6 @@ from inspector.ui.slot_page import SlotView
 if TYPE_CHECKING:
     from inspector.analyses.slot_trial import SlotTrial
 
-_BOX, _SHOWN = "slot try box", "slot try shown"
 _INTENSITY_OF_A_MISS = 0.0
 
 
@@ -29,7 +28,7 @@ def show(view: SlotView) -> None:
         "Select a token to see how the slot stood in every lookup there: its rank among all slots, "
         "and how far its score is below that of the last one read.",
     )
-    text = _asked(view)
+    text = prompt.one_line(view.opened, key="slot try", button="Try")
     try:
         trial = slot_cache.tried(view.opened, text, view.report.table, view.address.slot)
     except PromptError as error:
@@ -43,22 +42,6 @@ def show(view: SlotView) -> None:
         _lookups(trial, pos)
     with changes:
         _changes(view, trial, pos)
-
-
-def _asked(view: SlotView) -> str:
-    examples = prompt.fact_prompts(str(view.opened.model.path))
-    text = state.read(state.TEXT) or (examples[0][1] if examples else prompt.DEFAULT)
-    if st.session_state.get(_SHOWN) != text or _BOX not in st.session_state:
-        st.session_state[_BOX] = st.session_state[_SHOWN] = text
-    with st.form("slot try", border=False, enter_to_submit=True):
-        box, submit = st.columns([8, 1.2], vertical_alignment="bottom")
-        box.text_input("Text", key=_BOX, label_visibility="collapsed")
-        submit.form_submit_button("Try", type="primary", width="stretch", on_click=_submit)
-    return text
-
-
-def _submit() -> None:
-    state.write(text=st.session_state[_BOX], more=None, pos=None)
 
 
 def _selected(trial: SlotTrial) -> int:

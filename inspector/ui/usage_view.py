@@ -43,10 +43,10 @@ def look(opened: Opened, usage: Usage) -> Report:
             format_func=lambda number: f"table {number}",
             key="usage table",
         )
-    return Report(opened, usage, _diagnosed(opened.key, _identity(usage), usage, opened), table)
+    return Report(opened, usage, _diagnosed(opened.key, identity(usage), usage, opened), table)
 
 
-def _identity(usage: Usage) -> tuple[str, str, int, int]:
+def identity(usage: Usage) -> tuple[str, str, int, int]:
     """What tells two scans apart in the cache."""
     return usage.fingerprint, usage.corpus, usage.tokens, usage.seed
 
@@ -140,9 +140,16 @@ def _selected(report: Report, slot: int) -> None:
     ]
     st.text(f"slot {slot} = ({i}, {j}) · {verdict} · {', '.join(parts) or 'never read'}")
     if st.button("Open this slot", key="usage open slot", icon="🎯"):
-        main = max(names, key=lambda name: float(usage.sites[name].weights[:, slot].sum()))
-        state.write(site=main, slot=slot, head=None)
-        st.switch_page("pages/slot.py")
+        open_slot(report, slot)
+
+
+def open_slot(report: Report, slot: int) -> None:
+    """Go to the page of ``slot``, at the site where the corpus reads it with most weight."""
+    sites = report.usage.sites
+    names = report.opened.model.sites_of(report.table)
+    main = max(names, key=lambda name: float(sites[name].weights[:, slot].sum()))
+    state.write(site=main, slot=slot, head=None)
+    st.switch_page("pages/slot.py")
 
 
 def curves(report: Report) -> None:
@@ -189,7 +196,7 @@ def comparison(report: Report) -> None:
         "Gini: 0 is uniform. top50/90/99: fewest slots that cover that share of all reads. "
         "Weighted figures use |coefficient|.",
     )
-    frame = _measures(_identity(report.usage), report.usage)
+    frame = _measures(identity(report.usage), report.usage)
     frame = frame[frame["table"] == report.table]
     left, right = st.columns(2)
     of = left.segmented_control(

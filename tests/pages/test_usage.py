@@ -10,6 +10,7 @@ import pytest
 
 from inspector.analyses import dead_keys
 from inspector.analyses.causes import diagnose
+from inspector.analyses.token_search import slots_for_text
 from inspector.analyses.usage_measures import table_reads
 from inspector.capture.load import load
 from inspector.capture.scan import scan
@@ -79,6 +80,30 @@ def test_a_click_selects_a_key_and_puts_it_into_the_url(
     for name, site in usage.sites.items():
         for head, count in enumerate(site.reads[:, slot].tolist()):
             assert (f"{name}·H{head}: {count:,}" in text) == (count > 0)
+
+
+def test_a_text_is_held_against_the_corpus(
+    path: Path, corpus: Path, model: MemoryModel, usage: Usage
+) -> None:
+    session = scanned(path, corpus)
+    session.app.text_input(key="specific box").set_value("Oslo is the capital")
+    session.press("Find")
+    assert session.url["text"] == "Oslo is the capital"
+    wanted = slots_for_text(model, "Oslo is the capital", usage).to_frame()
+    listed = session.table("background_documents")
+    for column in ("slot", "reads", "background_documents", "score"):
+        assert listed[column].tolist() == wanted[column].tolist()[: len(listed)]
+    assert listed["promotes"].map(len).gt(0).all()
+    rare = (wanted["background_documents"] * 100 <= usage.documents).sum()
+    assert session.sentence("specific said").startswith(
+        f"This text reads {len(wanted):,} slots, of which {rare:,} are read"
+    )
+
+
+def test_an_empty_text_is_told_in_words(path: Path, corpus: Path) -> None:
+    session = UserSession("usage", checkpoint=path, corpus=corpus, column="text", text=" ")
+    session.until(lambda: session.shows("usage headline"))
+    assert any("The text is empty" in text for text in session.errors)
 
 
 def test_another_session_finds_the_same_scan(path: Path, corpus: Path) -> None:

@@ -14,9 +14,10 @@ from streamlit.proto.WidgetStates_pb2 import WidgetState
 from inspector.analyses.decoded_table import decode_table
 from inspector.analyses.edit_files import edits_to_url
 from inspector.analyses.edit_list import SlotEdit
-from inspector.analyses.token_search import matching_tokens
+from inspector.analyses.token_search import matching_tokens, slots_for_text
 from inspector.analyses.value_map import ValueMap, value_map
 from inspector.capture.load import load
+from inspector.capture.scan import scan
 from inspector.families.base import MemoryModel
 from inspector.ui.components.point_map_data import MapPoints, format_area, points_inside
 from inspector.ui.edit_state import NOT_HERE
@@ -111,6 +112,29 @@ def test_a_search_lights_all_slots_of_a_token_and_no_other_is_lost(
     assert set(listed) == set(np.flatnonzero(hits).tolist())
     best = np.flatnonzero(np.isin(decoded.promoted[:, 0], wanted)).tolist()
     assert set(listed[: len(best)]) == set(best)
+
+
+def test_a_text_lights_the_slots_that_it_reads_the_most_specific_first(
+    planted: tuple[Path, np.ndarray], model: MemoryModel, tmp_path: Path
+) -> None:
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("Lima is the capital of Peru\nOslo is cold\nA city by the sea\n" * 4)
+    text = "Oslo is the capital"
+    entries = {"corpus": corpus, "column": "text", "search": text, "how": "text"}
+    session = opened(planted[0], **entries)
+    session.until(lambda: session.data("value map")["parts"]["lit"] is not None)
+    read = slots_for_text(model, text, scan(model, corpus, cache=False)).to_frame()
+    lit = np.unpackbits(np.frombuffer(part(session, "lit")[1], np.uint8), bitorder="little")
+    assert set(np.flatnonzero(lit[:SLOTS])) == set(read["slot"])
+    assert session.table("address")["slot"].tolist() == read["slot"].tolist()
+    said = f"{len(read):,} of {SLOTS} values are read by this text"
+    assert any(said in line.value for line in session.app.text)
+
+
+def test_a_text_needs_a_scan_to_be_held_against(planted: tuple[Path, np.ndarray]) -> None:
+    session = opened(planted[0], search="Oslo is cold", how="text")
+    assert any("known after a scan" in text for text in session.errors)
+    assert session.data("value map")["parts"]["lit"] is None
 
 
 def test_an_expression_that_cannot_be_read_is_told_in_words(
