@@ -47,7 +47,7 @@ class Found:
 
 def search_box(disabled: bool) -> None:
     """Where a search is typed; it lives in the URL."""
-    text, how = st.columns([4, 3], vertical_alignment="bottom")
+    text, how = st.columns([1, 1], vertical_alignment="bottom")
     st.session_state["map search"] = state.read(state.SEARCH) or ""
     text.text_input(
         "Search",

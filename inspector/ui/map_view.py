@@ -180,11 +180,11 @@ def trust_in_words(trustworthiness: float) -> str:
 
 def toolbar(view: MapView) -> Colouring:
     """Colours, search and chance, above the map; gives the colours chosen."""
-    colour, search, random = st.columns([5, 9, 3], vertical_alignment="bottom")
+    colour, search, random = st.columns([4, 10, 2.6], vertical_alignment="bottom")
     with colour:
         colouring = map_measures.pick_colouring(view)
     with search:
-        map_search.search_box(disabled=view.words is None)
+        map_search.search_box(disabled=view.words is None and view.usage is None)
     random.button(
         "Random",
         icon="🎲",

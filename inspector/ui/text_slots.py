@@ -87,7 +87,7 @@ def _table(report: Report, listed: pd.DataFrame, text: str) -> None:
     if decoding is not None:
         texts = decoding.to_frame()["promoted"]
         listed.insert(2, "promotes", [[visible_text(text) for text in row] for row in texts])
-        listed["p"] = decoding.p_value
+        listed.insert(3, "p", decoding.p_value)
     number = st.column_config.NumberColumn
     picked = st.dataframe(
         listed,
@@ -97,10 +97,12 @@ def _table(report: Report, listed: pd.DataFrame, text: str) -> None:
         selection_mode="single-row",
         height=320,
         column_config={
-            "promotes": st.column_config.ListColumn(f"promotes, {how}", width="large"),
-            "reads": number("reads by the text", format="localized"),
-            "share": number("share of them", format="percent"),
-            "background_documents": number("documents that read it", format="localized"),
+            "promotes": st.column_config.ListColumn(f"promotes, {how}", width="medium"),
+            "reads": number(format="localized", help="By the text: tokens, sites and heads."),
+            "share": number(format="percent", help="Of all reads by the text."),
+            "background_documents": number(
+                "documents", format="localized", help="Documents of the corpus that read it."
+            ),
             "score": st.column_config.ProgressColumn(
                 "TF-IDF",
                 format="%.4f",
