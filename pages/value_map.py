@@ -29,6 +29,7 @@ with st.container(border=True):
 drawn = map_job.drawn_map(opened, asked, usage)
 if drawn is None:
     st.stop()
+made, drawn = drawn, map_job.with_rest(opened, asked, usage, drawn)
 
 said = st.container()
 with st.container():  # there without progress too: the map below must not move
@@ -38,6 +39,7 @@ measures = map_measures.measured(opened, asked.table, usage, words)
 view = map_view.MapView(opened, drawn, usage, words, measures, found)
 with said:
     map_view.headline(view)
+    map_job.rest_control(opened, asked, usage, made)
 with tools:
     colouring = map_view.toolbar(view)
 picture, card = st.columns([5, 3])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -93,3 +94,43 @@ def place(
         tell=watched.stage("placing", 0.6, 1.0),
     )
     return PlacedSlots(slots, xy, value_map.slots[indices], distances)
+
+
+def with_placed(value_map: ValueMap, placed: PlacedSlots) -> ValueMap:
+    """The map with the slots placed on it; those without a place (NaN) stay away.
+
+    A slot placed is in the cluster that most of its neighbours are in, of equally many in that of
+    the nearest. Trustworthiness stays what was measured of the map as it was made.
+    """
+    sound = np.isfinite(placed.xy).all(1)
+    slots = np.concatenate([value_map.slots, placed.slots[sound]])
+    order = np.argsort(slots, kind="stable")
+    near = np.searchsorted(value_map.slots, placed.neighbours[sound])
+    added = (
+        (value_map.xy, placed.xy[sound]),
+        (value_map.neighbours, placed.neighbours[sound, : value_map.neighbours.shape[1]]),
+        (value_map.distances, placed.distances[sound, : value_map.distances.shape[1]]),
+        (value_map.clusters, _prevailing(value_map.clusters[near])),
+    )
+    xy, neighbours, distances, clusters = (np.concatenate(parts)[order] for parts in added)
+    return dataclasses.replace(
+        value_map,
+        slots=slots[order],
+        xy=xy.astype(np.float32),
+        neighbours=neighbours,
+        distances=distances.astype(np.float32),
+        clusters=clusters.astype(np.int32),
+        sampled=f"the map was made of {value_map.sampled}; {int(sound.sum()):,} slots were then "
+        "placed on it, each among its nearest neighbours there and in their group",
+    )
+
+
+def _prevailing(clusters: np.ndarray) -> np.ndarray:
+    """The cluster that most of a slot's neighbours are in: ``[slot near]`` to ``[slot]``."""
+    found = np.empty(len(clusters), dtype=clusters.dtype)
+    for start in range(0, len(clusters), _BLOCK):
+        part = clusters[start : start + _BLOCK]
+        votes = sum((part == part[:, [other]]).astype(np.int32) for other in range(part.shape[1]))
+        best = np.argmax(votes, axis=1)[:, None]
+        found[start : start + _BLOCK] = np.take_along_axis(part, best, 1)[:, 0]
+    return found

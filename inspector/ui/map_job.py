@@ -111,6 +111,35 @@ def drawn_map(opened: Opened, asked: MapAsked, usage: Usage | None) -> ValueMap 
     return None
 
 
+def with_rest(opened: Opened, asked: MapAsked, usage: Usage | None, drawn: ValueMap) -> ValueMap:
+    """The map with the slots it was made without, if someone had them placed on it."""
+    job = jobs().get(f"rest of {_key(opened, asked, usage)}")
+    return drawn if job is None or job.result is None else cast("ValueMap", job.result)
+
+
+def rest_control(opened: Opened, asked: MapAsked, usage: Usage | None, drawn: ValueMap) -> None:
+    """Where not all slots are on the map: a button that has the others placed, and progress."""
+    left = drawn.total - len(drawn.slots)
+    key = f"rest of {_key(opened, asked, usage)}"
+    job = jobs().get(key)
+    if job is not None and job.progress.active:
+        watch(job)
+        return
+    if job is not None and job.progress.error:
+        st.error("The other slots could not be placed.", icon="⚠️")
+        st.text(job.progress.error)
+    if drawn.sampled and (job is None or job.result is None) and left:
+        st.button(
+            f"Place the other {left:,} slots",
+            key="place rest",
+            icon="📍",
+            help="Each beside its nearest neighbours on the map, by UMAP's transform; the map "
+            "itself stays as it is. Takes about as long as the map took, for as many slots.",
+            on_click=_place_rest,
+            args=(key, opened, drawn),
+        )
+
+
 def found_words(opened: Opened, asked: MapAsked) -> Words | None:
     """What the slots say, once they are decoded; shows how far that is, or why it can't be."""
     key = f"words {opened.key} {opened.model.fingerprint} {asked.table} {asked.site}"
@@ -166,6 +195,26 @@ def _work(opened: Opened, asked: MapAsked, usage: Usage | None) -> Callable[[Job
             )
         except Cancelled:
             raise background.Cancelled from None
+
+    return run
+
+
+def _place_rest(key: str, opened: Opened, drawn: ValueMap) -> None:
+    jobs().start(key, "Placing the other slots", _rest_work(opened, drawn))
+
+
+def _rest_work(opened: Opened, drawn: ValueMap) -> Callable[[Job], ValueMap]:
+    def run(job: Job) -> ValueMap:
+        from inspector.analyses.map_placing import place, with_placed
+
+        def report(stage: str, share: float) -> None:
+            job.report(round(1000 * share), 1000, stage)
+
+        try:
+            placed = place(drawn, opened.model, report=report, cancel=job.cancelled)
+        except Cancelled:
+            raise background.Cancelled from None
+        return with_placed(drawn, placed)
 
     return run
 

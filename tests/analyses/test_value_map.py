@@ -14,7 +14,7 @@ import torch
 
 import inspector
 from inspector.analyses import value_map as module
-from inspector.analyses.map_placing import place
+from inspector.analyses.map_placing import place, with_placed
 from inspector.analyses.neighbours import nearest_values
 from inspector.analyses.trustworthiness import trustworthiness
 from inspector.analyses.value_map import MapSettings, ValueMap, stored_map, value_map
@@ -292,6 +292,32 @@ def test_the_rest_lies_among_its_own(model: MemoryModel, written: tuple[Path, np
     assert np.isfinite(both).all()
     frame = place(found, model, placed.slots[:3]).to_frame()
     assert frame["slot"].tolist() == placed.slots[:3].tolist()
+
+
+def test_a_map_with_its_rest_is_a_whole_one(
+    model: MemoryModel, written: tuple[Path, np.ndarray]
+) -> None:
+    about = written[1]
+    found = value_map(model, points=250, cache=False)
+    placed = place(found, model)
+    whole = with_placed(found, placed)
+    assert whole.slots.tolist() == list(range(SLOTS))
+    assert (whole.xy[found.slots] == found.xy).all()
+    assert (whole.clusters[found.slots] == found.clusters).all()
+    assert (whole.neighbours[placed.slots] == placed.neighbours).all()
+    assert (whole.xy[placed.slots] == placed.xy).all()
+    ours = whole.clusters[placed.slots]
+    same = [set(about[whole.slots[whole.clusters == c]]) for c in np.unique(ours)]
+    assert sum(len(kinds) == 1 for kinds in same) >= 0.9 * len(same)
+    for slot, cluster in zip(placed.slots, ours, strict=True):
+        near = whole.clusters[whole.neighbours[slot]].tolist()
+        assert near.count(cluster) == max(map(near.count, near))
+    assert whole.sampled.startswith(f"the map was made of {found.sampled}; 150 slots")
+    homeless = dataclasses.replace(
+        placed, xy=np.where(placed.slots[:, None] > 90, placed.xy, np.nan)
+    )
+    kept = with_placed(found, homeless)
+    assert set(range(SLOTS)) - set(kept.slots.tolist()) == set(placed.slots[placed.slots <= 90])
 
 
 def test_only_the_maps_own_checkpoint_can_be_placed(

@@ -239,6 +239,17 @@ def test_a_sample_of_the_slots_says_so(planted: tuple[Path, np.ndarray]) -> None
     assert any("Sampled: 100 of 400" in caption.value for caption in session.app.caption)
 
 
+def test_the_slots_left_out_can_be_placed(planted: tuple[Path, np.ndarray]) -> None:
+    session = opened(planted[0], points=100, near=6)
+    drawn = part(session, "points")
+    session.press("Place the other 300 slots")
+    session.until(lambda: part(session, "points")[0]["count"] == SLOTS)
+    assert drawn[0]["count"] == 100
+    assert any("300 slots were then placed" in c.value for c in session.app.caption)
+    assert not any(button.key == "place rest" for button in session.app.button)
+    assert len(session.table("address")) == SLOTS
+
+
 def test_what_a_gated_site_writes_is_not_offered_without_a_scan_of_gates(
     tiny_checkpoint: Written,
 ) -> None:
