@@ -11,6 +11,7 @@ from inspector.ui import (
     map_measures,
     map_search,
     map_table,
+    map_toolbar,
     map_view,
 )
 
@@ -41,7 +42,7 @@ with said:
     map_view.headline(view)
     map_job.rest_control(opened, asked, usage, made)
 with tools:
-    colouring = map_view.toolbar(view)
+    colouring = map_toolbar.show(view)
 picture, card = st.columns([5, 3])
 with picture.container(border=True, height="stretch"):
     map_view.picture(view, colouring)

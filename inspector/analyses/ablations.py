@@ -16,7 +16,7 @@ from torch import Tensor
 from inspector.analyses.answers import AnswerScores, score_answers, take_rows
 from inspector.analyses.recall import QuestionBatch
 from inspector.capture.edits import MaskSlots, ZeroSlots
-from inspector.capture.session import Edit
+from inspector.capture.lookup_edits import Edit
 from inspector.families.base import MemoryModel
 
 Ablation = Literal["zero", "mask"]

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from inspector.analyses.recall import QuestionBatch
-from inspector.capture.session import Edit, session
+from inspector.capture.lookup_edits import Edit
+from inspector.capture.session import session
 from inspector.families.base import MemoryModel
 
 

@@ -14,8 +14,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from inspector.capture.lookup_edits import Edit
 from inspector.capture.scoped_edits import MaskWithin, ScaleWithin, Scope
-from inspector.capture.session import Edit
 from inspector.capture.value_edits import NewValues, check_values, overlay_values
 from inspector.errors import EditError
 from inspector.families.base import MemoryModel

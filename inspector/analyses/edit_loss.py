@@ -13,7 +13,8 @@ from torch import Tensor
 from inspector.analyses.edit_measures import Goal
 from inspector.analyses.facts import Fact
 from inspector.analyses.recall import Question, QuestionBatch, question_batches
-from inspector.capture.session import Edit, logits_where, run_sites, session
+from inspector.capture.lookup_edits import Edit
+from inspector.capture.session import logits_where, run_sites, session
 from inspector.families.base import MemoryModel
 
 _CANDIDATES: Final = 256  # facts among which those are looked for that read the edited slots most

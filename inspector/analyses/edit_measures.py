@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from inspector.analyses.facts import Fact
 from inspector.analyses.recall import Question, QuestionBatch, question_batches
-from inspector.capture.session import Edit, logits_where, session
+from inspector.capture.lookup_edits import Edit
+from inspector.capture.session import logits_where, session
 from inspector.capture.usage import Usage
 from inspector.errors import EditError
 from inspector.families.base import MemoryModel

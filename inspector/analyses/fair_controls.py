@@ -20,7 +20,8 @@ from inspector.analyses.answers import AnswerScores, score_answers, take_rows
 from inspector.analyses.recall import QuestionBatch
 from inspector.capture.contributions import read_contributions
 from inspector.capture.edits import MaskSlots, ZeroReads
-from inspector.capture.session import Edit, Recording, logits, session
+from inspector.capture.lookup_edits import Edit
+from inspector.capture.session import Recording, logits, session
 from inspector.families.base import MemoryModel
 
 _CHOICE: Final = 3  # one of so many nearest is drawn

@@ -24,7 +24,8 @@ from inspector.analyses.answers import (
 from inspector.analyses.recall import QuestionBatch
 from inspector.capture.contributions import read_contributions
 from inspector.capture.edits import ScaleReads, ZeroReads
-from inspector.capture.session import Edit, Recording, logits, session
+from inspector.capture.lookup_edits import Edit
+from inspector.capture.session import Recording, logits, session
 from inspector.families.base import MemoryModel
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from inspector.capture.session import Edit, logits, session
+from inspector.capture.lookup_edits import Edit
+from inspector.capture.session import logits, session
 from inspector.capture.trace import check_length
 from inspector.families.base import MemoryModel
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from inspector.capture.generate import continue_greedily
-from inspector.capture.session import Edit
+from inspector.capture.lookup_edits import Edit
 from inspector.capture.trace import Trace, encode, trace
 from inspector.families.base import MemoryModel
 

@@ -26,7 +26,8 @@ from torch import Tensor
 from inspector.analyses.slot_contexts import ReadContext
 from inspector.capture.contributions import read_contributions
 from inspector.capture.edits import MaskSlots, ZeroSlots
-from inspector.capture.session import Edit, Recording, run_sites, session
+from inspector.capture.lookup_edits import Edit
+from inspector.capture.session import Recording, run_sites, session
 from inspector.families.base import MemoryModel
 from inspector.memory.product_keys import SiteReads
 

@@ -8,7 +8,8 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
-from inspector.capture.session import Edit, session, standing_edits
+from inspector.capture.lookup_edits import Edit
+from inspector.capture.session import session, standing_edits
 from inspector.families.base import MemoryModel
 
 

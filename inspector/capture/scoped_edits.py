@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from inspector.capture.session import LookupInput
+from inspector.capture.lookup_edits import LookupInput
 from inspector.families.base import Site
 from inspector.memory.product_keys import SiteReads
 

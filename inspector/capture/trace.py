@@ -12,7 +12,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from inspector.capture.session import Edit, Recording, logits, session
+from inspector.capture.lookup_edits import Edit
+from inspector.capture.session import Recording, logits, session
 from inspector.capture.value_edits import Overlay
 from inspector.errors import EmptyPrompt, PromptTooLong, UnknownToken
 from inspector.families.base import MemoryModel, SiteInfo

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from inspector.capture.lookup_edits import LookupInput
 from inspector.errors import SlotError
 from inspector.families.base import MemoryModel, Site
 from inspector.memory.product_keys import SiteReads
-
-if TYPE_CHECKING:
-    from inspector.capture.session import LookupInput
 
 
 @dataclass(frozen=True, eq=False)

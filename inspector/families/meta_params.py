@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Final
 import torch
 
 from inspector.errors import CheckpointError, CheckpointNotFound
+from inspector.families.tokenizer_files import read_json
 
 _SIZES = ("dim", "n_layers", "head_dim", "n_heads", "n_kv_heads", "vocab_size", "max_seqlen")
 _WIDTH = ("ffn_dim_multiplier", "multiple_of")
@@ -172,14 +172,7 @@ def _read(file: Path) -> Any:
             f"There is no {file}. Meta's training code writes params.json beside its checkpoints; "
             "how many reads a head makes and much else stands only there: put it there."
         )
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(f"{file} cannot be read: {error.strerror}.") from None
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"{file} is not JSON ({error}). It may have been cut short while it was copied."
-        ) from None
+    return read_json(file)
 
 
 def _path(tokenizer: _Section | None) -> str | None:

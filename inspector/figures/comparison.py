@@ -35,7 +35,7 @@ def drift_figure(changes: SlotChanges) -> go.Figure:
             hovertemplate="drift about %{x:.2~g}: %{y:,} slots<extra></extra>",
         )
     figure.update_xaxes(
-        type="log", title="drift: distance over norm before", exponentformat="power"
+        type="log", title="drift: distance over norm before", dtick=1, exponentformat="power"
     )
     figure.update_yaxes(title="slots")
     return _finished(figure)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from inspector.analyses.direct_effect import DirectEffect
     from inspector.analyses.gates import MeanGates
     from inspector.capture.load import SelfCheck
-    from inspector.capture.session import Edit
+    from inspector.capture.lookup_edits import Edit
     from inspector.capture.trace import Trace
     from inspector.families.base import MemoryModel
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from inspector.ui import map_measures, map_search, state
+from inspector.ui import map_search, state
 from inspector.ui.cache import Opened
 from inspector.ui.components import Colouring, MapLabel, MapPoints, Tips, point_map, sentence
 from inspector.ui.components.point_map_data import (
@@ -178,24 +178,6 @@ def trust_in_words(trustworthiness: float) -> str:
     return "hardly better than chance; trust the lists of nearest values instead"
 
 
-def toolbar(view: MapView) -> Colouring:
-    """Colours, search and chance, above the map; gives the colours chosen."""
-    colour, search, random = st.columns([4, 10, 2.6], vertical_alignment="bottom")
-    with colour:
-        colouring = map_measures.pick_colouring(view)
-    with search:
-        map_search.search_box(disabled=view.words is None and view.usage is None)
-    random.button(
-        "Random",
-        icon="🎲",
-        key="random slot",
-        width="stretch",
-        help="Select a slot at random, of those that are lit.",
-        on_click=lambda: state.write(slot=_random(view)),
-    )
-    return colouring
-
-
 def picture(view: MapView, colouring: Colouring) -> None:
     """The map, and what a search found on it."""
     with st.container():  # there without a search too: the map below must not move
@@ -217,12 +199,6 @@ def picture(view: MapView, colouring: Colouring) -> None:
         on_select=lambda slot: state.write(slot=slot),
         on_area=view.set_area,
     )
-
-
-def _random(view: MapView) -> int:
-    """Any slot that is lit, or any at all if none is: chance is what the user asked for."""
-    offered = view.map.slots[view.lit] if view.lit.any() else view.map.slots
-    return int(np.random.default_rng().choice(offered))
 
 
 def _tips(view: MapView) -> Tips | None:

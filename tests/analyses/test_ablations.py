@@ -21,7 +21,8 @@ from inspector.analyses.ablations import (
 from inspector.analyses.answers import score_answers
 from inspector.analyses.recall import Question, question_batch
 from inspector.capture.load import load
-from inspector.capture.session import LookupInput, logits, session
+from inspector.capture.lookup_edits import LookupInput
+from inspector.capture.session import logits, session
 from inspector.families.base import MemoryModel
 from inspector.memory.product_keys import SiteReads
 

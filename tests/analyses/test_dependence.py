@@ -16,7 +16,8 @@ from inspector.analyses.facts import read_facts
 from inspector.analyses.recall import Question, measure_recall, question_batches
 from inspector.capture.contributions import read_contributions
 from inspector.capture.load import load
-from inspector.capture.session import LookupInput, logits, session
+from inspector.capture.lookup_edits import LookupInput
+from inspector.capture.session import logits, session
 from inspector.families.base import MemoryModel
 from inspector.memory.product_keys import SiteReads
 

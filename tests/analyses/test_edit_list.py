@@ -12,7 +12,8 @@ from torch import Tensor
 from inspector.analyses.edit_list import SlotEdit, as_edits, edits_frame
 from inspector.capture.edits import MaskSlots, ZeroSlots
 from inspector.capture.load import load
-from inspector.capture.session import Edit, logits, session
+from inspector.capture.lookup_edits import Edit
+from inspector.capture.session import logits, session
 from inspector.capture.trace import trace
 from inspector.capture.value_edits import NewValues
 from inspector.errors import EditError, SlotError

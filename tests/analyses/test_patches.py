@@ -12,7 +12,8 @@ import torch
 from inspector.analyses.edit_list import SlotEdit, as_edits
 from inspector.analyses.patches import TablePatch, check_base, make_patch, patch_of_list
 from inspector.capture.load import load
-from inspector.capture.session import Edit, logits, session
+from inspector.capture.lookup_edits import Edit
+from inspector.capture.session import logits, session
 from inspector.capture.value_edits import NewValues
 from inspector.errors import PatchError, SlotError
 from inspector.families.base import MemoryModel

@@ -19,7 +19,8 @@ from inspector.capture.edits import (
     ZeroSlots,
 )
 from inspector.capture.load import load
-from inspector.capture.session import Edit, LookupInput, logits, session
+from inspector.capture.lookup_edits import Edit, LookupInput
+from inspector.capture.session import logits, session
 from inspector.families.base import MemoryModel, Site
 from inspector.memory.product_keys import SiteReads
 from tests.families.conformance import Observation, observe, output_by_hand, reads_by_hand

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from inspector.capture.edits import ZeroPositions
 from inspector.capture.load import load
-from inspector.capture.session import LookupInput, logits, session
+from inspector.capture.lookup_edits import LookupInput
+from inspector.capture.session import logits, session
 from inspector.families.base import MemoryModel
 from inspector.families.registry import open_checkpoint
 from inspector.memory.product_keys import SiteReads

@@ -16,7 +16,7 @@ import torch
 from inspector.capture.contributions import read_contributions, rebuild_output
 from inspector.capture.edits import MaskSlots, ZeroPositions, ZeroSlots
 from inspector.capture.load import load
-from inspector.capture.session import Edit
+from inspector.capture.lookup_edits import Edit
 from inspector.capture.trace import Trace, trace
 from inspector.errors import EmptyPrompt, PromptTooLong, UnknownToken
 from inspector.families.base import MemoryModel

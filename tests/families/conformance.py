@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from inspector.capture.load import load
-from inspector.capture.session import Edit, logits, session
+from inspector.capture.lookup_edits import Edit
+from inspector.capture.session import logits, session
 from inspector.families.base import MemoryModel, Site
 from inspector.families.convert import convert
 from inspector.families.registry import open_checkpoint

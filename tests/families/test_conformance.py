@@ -16,7 +16,8 @@ from inspector.analyses.direct_effect import direct_effect
 from inspector.capture.contributions import read_contributions
 from inspector.capture.edits import MaskSlots, ZeroPositions, ZeroReads, ZeroSlots
 from inspector.capture.load import self_check
-from inspector.capture.session import Edit, logits, session
+from inspector.capture.lookup_edits import Edit
+from inspector.capture.session import logits, session
 from inspector.capture.trace import Trace, trace
 from inspector.errors import NotShown
 from inspector.families.base import MemoryModel
