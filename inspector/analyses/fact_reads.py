@@ -187,11 +187,25 @@ def _ask(
         done += len(rows)
         if report is not None:
             report(done, len(facts))
+    return _of(model, facts, (slots, coefficients, effects), answers, probability)
+
+
+def _of(
+    model: MemoryModel,
+    facts: Sequence[Fact],
+    grids: Sequence[np.ndarray],
+    answers: np.ndarray,
+    probability: np.ndarray,
+) -> FactReads:
+    """``grids`` are slots, coefficients and effects, each ``[fact site head knn]``."""
+    infos = [site.info for site in model.sites.values()]
+    names, tables = tuple(info.name for info in infos), tuple(info.table for info in infos)
+    slots, coefficients, effects = grids
     return FactReads(
         model.fingerprint,
         tuple(facts),
-        tuple(info.name for info in infos),
-        tuple(info.table for info in infos),
+        names,
+        tables,
         slots,
         coefficients,
         effects,
@@ -285,16 +299,4 @@ def _load(path: Path, model: MemoryModel, facts: Sequence[Fact]) -> FactReads:
         answers, probability = (table[name].to_numpy() for name in ("answers", "probability"))
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as problem:
         raise CacheError(f"{path} holds no reads of facts ({problem}). Delete it.") from None
-    infos = [site.info for site in model.sites.values()]
-    slots, coefficients, effects = grids
-    return FactReads(
-        model.fingerprint,
-        tuple(facts),
-        tuple(info.name for info in infos),
-        tuple(info.table for info in infos),
-        slots,
-        coefficients,
-        effects,
-        answers,
-        probability,
-    )
+    return _of(model, facts, grids, answers, probability)

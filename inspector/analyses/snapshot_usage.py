@@ -10,16 +10,20 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from inspector.analyses.corpus_sample import sample_texts
 from inspector.analyses.snapshots import Snapshot
 from inspector.analyses.training_record import norm_quantiles
 from inspector.analyses.usage_measures import measure_usage
 from inspector.analyses.verdicts import Verdict, judge_usage
+from inspector.capture.corpus import open_corpus
 from inspector.capture.load import load
 from inspector.capture.scan import ScanProgress, scan
 from inspector.capture.usage import Usage
 from inspector.families.base import MemoryModel
 
-TOKENS: Final = 20_000
+CHARACTERS: Final = 80_000  # about 20,000 tokens
+
+_DONE: Final = ScanProgress(1, 1, 0.0)
 
 Report = Callable[[int, int, str], None]
 
@@ -28,12 +32,13 @@ def measure_snapshots(
     snapshots: Sequence[Snapshot],
     corpus: str | Path,
     *,
-    tokens: int = TOKENS,
+    characters: int = CHARACTERS,
+    seed: int = 0,
     device: str = "auto",
     report: Report = lambda done, total, note: None,
     cancel: Callable[[], bool] = lambda: False,
 ) -> pd.DataFrame:
-    """Scan the same ``tokens`` of ``corpus`` with every snapshot that has memory.
+    """Scan the same texts, drawn at random from ``corpus``, with every snapshot that has memory.
 
     One row a snapshot, table and site, with the columns of a training's record where they mean
     the same: here the half-keys that a scan finds dead, with its evidence. Stopped by ``cancel``,
@@ -43,26 +48,26 @@ def measure_snapshots(
         CheckpointError: one cannot be opened.
         CorpusError: the corpus cannot be read.
     """
+    texts = sample_texts(open_corpus(corpus), characters, seed)
     rows: list[dict[str, Any]] = []
     for number, snapshot in enumerate(snapshots):
-        tell = partial(_tell, report, number, len(snapshots), tokens)
+        tell = partial(_tell, report, number, len(snapshots))
         tell(None)
         model = load(snapshot.path, device)
         if model.sites:
-            usage = scan(model, corpus, tokens, report=tell, cancel=cancel)
+            usage = scan(model, texts, seed=seed, report=tell, cancel=cancel)
             if cancel():
                 break
             rows += _rows(snapshot, model, usage)
+        tell(_DONE)
     return pd.DataFrame(rows)
 
 
-def _tell(
-    report: Report, number: int, snapshots: int, tokens: int, now: ScanProgress | None
-) -> None:
+def _tell(report: Report, number: int, snapshots: int, now: ScanProgress | None) -> None:
     """How far all scans are together: ``number`` snapshots are done, ``now`` is of the next."""
-    total = snapshots * tokens
-    done = number * tokens + (now.tokens if now else 0)
-    report(min(done, total), total, f"snapshot {number + 1} of {snapshots}")
+    share = min(now.tokens / now.total, 1.0) if now and now.total else 0.0
+    done = round(1000 * (number + share))
+    report(done, 1000 * snapshots, f"snapshot {number + 1} of {snapshots}")
 
 
 def _rows(snapshot: Snapshot, model: MemoryModel, usage: Usage) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import streamlit as st
 from inspector.ui import edit_state, facts_patches, state
 from inspector.ui.components import sentence
 from inspector.ui.facts_view import FactView
-from inspector.ui.jobs import Cancelled, Job, jobs
+from inspector.ui.jobs import Cancelled, Job, jobs, watch
 
 if TYPE_CHECKING:
     from inspector.analyses.edit_measures import EditFigures
@@ -136,7 +136,7 @@ def _edit(view: FactView) -> FactEdit | None:
         )
         return None
     if job.progress.active:
-        _watch(job)
+        watch(job, lambda: _so_far(job))
         return None
     if job.progress.error:
         st.error("The fact was not changed.", icon="⚠️")
@@ -148,28 +148,16 @@ def _edit(view: FactView) -> FactEdit | None:
     return job.result  # type: ignore[no-any-return]
 
 
-def _watch(job: Job) -> None:
-    """Figures of the edit while it is made, twice a second."""
-
-    @st.fragment(run_every=0.5)
-    def shown() -> None:
-        progress = job.progress
-        if not progress.active:
-            st.rerun()
-        share = progress.done / progress.total if progress.total else 0.0
-        st.progress(min(share, 1.0), text=f"{progress.name} · {progress.note or 'waiting'}")
-        step: EditStep | None = job.result
-        if step is not None:
-            _metrics(step.figures, None)
-            st.caption(
-                f"loss {step.loss:.3f} · {step.said} of {step.phrasings} phrasings say so with "
-                f"their margin · other facts' answers diverge by {step.divergence:.4f} nats a "
-                "token. Figures are measured every ten steps."
-            )
-        if st.button("Cancel", key=f"cancel {job.key}", disabled=job.cancelled()):
-            job.cancel()
-
-    shown()
+def _so_far(job: Job) -> None:
+    """Figures of the edit while it is made."""
+    step: EditStep | None = job.result
+    if step is not None:
+        _metrics(step.figures, None)
+        st.caption(
+            f"loss {step.loss:.3f} · {step.said} of {step.phrasings} phrasings say so with "
+            f"their margin · other facts' answers diverge by {step.divergence:.4f} nats a "
+            "token. Figures are measured every ten steps."
+        )
 
 
 def _metrics(figures: EditFigures, before: EditFigures | None) -> None:

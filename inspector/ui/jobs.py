@@ -133,10 +133,10 @@ def jobs() -> Jobs:
     return Jobs()
 
 
-def watch(job: Job) -> None:
+def watch(job: Job, beside: Callable[[], None] | None = None) -> None:
     """Show a job's progress, refreshed twice a second, with a button that cancels it.
 
-    When it ends the whole page runs again.
+    When it ends the whole page runs again. ``beside`` shows what the work has come to so far.
     """
 
     @st.fragment(run_every=0.5)
@@ -146,6 +146,8 @@ def watch(job: Job) -> None:
             st.rerun()
         share = progress.done / progress.total if progress.total else 0.0
         st.progress(min(share, 1.0), text=_line(progress))
+        if beside is not None:
+            beside()
         if st.button("Cancel", key=f"cancel {job.key}", disabled=job.cancelled()):
             job.cancel()
 

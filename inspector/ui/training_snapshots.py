@@ -95,8 +95,8 @@ def _scans(snapshots: Sequence[Snapshot]) -> Job | None:
         label,
         key="scan snapshots",
         disabled=busy or not corpus,
-        help="Counts in the background what every snapshot reads in the same 20,000 tokens of the "
-        "run's own facts; a scan that was finished before is taken from the cache.",
+        help="Counts in the background what every snapshot reads in the same texts, drawn at "
+        "random from the run's own facts; a scan that was finished before is taken from the cache.",
     )
     if job is None and not asked:
         st.caption("Shows slots read, dead half-keys and value norms over the steps.")
@@ -143,6 +143,6 @@ def _scanned(result: object) -> None:
     )
     four_charts(frames, whole, points=True, key="snapshots")
     st.caption(
-        f"{int(last['tokens']):,} tokens from the start of the same text each (facts lie in random "
-        "order); dead as a scan judges it, with its evidence."
+        f"{int(last['tokens']):,} tokens each, of the same texts, drawn at random (seed 0); dead "
+        "as a scan judges it, with its evidence."
     )

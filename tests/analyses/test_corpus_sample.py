@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inspector.analyses.corpus_sample import CorpusSample, sample_corpus
+from inspector.analyses.corpus_sample import CorpusSample, sample_corpus, sample_texts
 from inspector.capture.corpus import open_corpus
 from inspector.capture.load import load
 from inspector.capture.scan_windows import read_windows
@@ -44,6 +44,16 @@ def test_it_is_the_start_of_a_shuffled_corpus(model: MemoryModel) -> None:
         assert found.tokens == lengths[:enough].sum() >= tokens
         assert (found.drawn_from, found.seed) == (lengths.sum(), 3)
         assert not found.complete
+
+
+def test_texts_are_the_start_of_a_shuffled_corpus() -> None:
+    order = np.argsort(np.random.default_rng(3).random(len(TEXTS)))
+    lengths = np.array([len(TEXTS[place]) for place in order])
+    for characters in (40, 100, 300):
+        enough = int(np.searchsorted(lengths.cumsum(), characters)) + 1
+        found = sample_texts(open_corpus(TEXTS), characters, seed=3)
+        assert found == tuple(TEXTS[place] for place in order[:enough])
+    assert sorted(sample_texts(open_corpus(TEXTS), 10**6)) == sorted(TEXTS)
 
 
 def test_a_corpus_with_fewer_tokens_is_all_of_it(model: MemoryModel) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -92,23 +92,41 @@ def _memory(
 def attention(own: Weights, x: Tensor, config: dict[str, Any]) -> Tensor:
     """Causal attention, position by position: ``x [pos d_model]``."""
     heads, groups = config["num_attention_heads"], config["num_key_value_heads"]
-    width = own["q_proj.weight"].shape[0] // heads
     theta = config["rope_parameters"]["rope_theta"]
     query, key, value = (x @ own[f"{kind}_proj.weight"].T for kind in "qkv")
-    out = torch.zeros(len(x), heads * width, dtype=torch.float64)
-    for head in range(heads):
+    out = attended(query, key, value, (heads, groups), lambda v, pos: rotate_halves(v, pos, theta))
+    return out @ own["o_proj.weight"].T
+
+
+def attended(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    heads: tuple[int, int],
+    turn: Callable[[Tensor, int], Tensor],
+    worth: Tensor | None = None,
+) -> Tensor:
+    """What every head makes of the past: ``[pos heads * width]``, one number after another.
+
+    ``heads`` are those of the queries and of keys and values; ``turn`` rotates a vector to its
+    position; ``worth [pos group]`` is added to the scores of a position's keys.
+    """
+    width = query.shape[1] // heads[0]
+    out = torch.zeros_like(query)
+    for head in range(heads[0]):
         mine = slice(head * width, (head + 1) * width)
-        group = head // (heads // groups)
+        group = head // (heads[0] // heads[1])
         theirs = slice(group * width, (group + 1) * width)
-        for pos in range(len(x)):
-            turned = rotate_halves(query[pos, mine], pos, theta)
+        for pos in range(len(query)):
+            turned = turn(query[pos, mine], pos)
             scores = [
-                (turned @ rotate_halves(key[past, theirs], past, theta)).item() / math.sqrt(width)
+                (turned @ turn(key[past, theirs], past)).item() / math.sqrt(width)
+                + (0.0 if worth is None else worth[past, group].item())
                 for past in range(pos + 1)
             ]
             for past, weight in enumerate(softmax(scores)):
                 out[pos, mine] += weight * value[past, theirs]
-    return out @ own["o_proj.weight"].T
+    return out
 
 
 def rotate_halves(vector: Tensor, pos: int, theta: float) -> Tensor:

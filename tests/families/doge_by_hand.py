@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tests.families.by_hand import below, rotate_halves, silu
+from tests.families.by_hand import attended, below, rotate_halves, silu
 from tests.memory.by_hand import best_slots, softmax
 
 Weights = dict[str, Tensor]
@@ -71,25 +71,16 @@ def _routed(
 
 def _attention(own: Weights, x: Tensor, config: dict[str, Any]) -> Tensor:
     """Causal attention with Doge's learned bias of what each position's values are worth."""
-    heads, groups = config["num_attention_heads"], config["num_key_value_heads"]
-    width, theta = x.shape[1] // heads, config["rope_parameters"]["rope_theta"]
+    heads = config["num_attention_heads"], config["num_key_value_heads"]
+    theta = config["rope_parameters"]["rope_theta"]
     query, key, value = (_linear(x, own, f"{kind}_proj") for kind in "qkv")
+    query, key = (
+        torch.cat([_rms(part, own[f"{name}_norm.weight"], config) for part in parts], dim=1)
+        for name, parts in (("q", query.chunk(heads[0], 1)), ("k", key.chunk(heads[1], 1)))
+    )
     steps = torch.nn.functional.softplus(_linear(value, own, "dt_proj"))
     worth = (own["A"] * steps).exp()  # [pos group]
-    out = torch.zeros(len(x), heads * width, dtype=torch.float64)
-    for head in range(heads):
-        mine = slice(head * width, (head + 1) * width)
-        group = head // (heads // groups)
-        theirs = slice(group * width, (group + 1) * width)
-        for pos in range(len(x)):
-            turned = rotate_halves(_rms(query[pos, mine], own["q_norm.weight"], config), pos, theta)
-            scores = []
-            for past in range(pos + 1):
-                other = _rms(key[past, theirs], own["k_norm.weight"], config)
-                product = turned @ rotate_halves(other, past, theta) / math.sqrt(width)
-                scores.append((product + worth[past, group]).item())
-            for past, weight in enumerate(softmax(scores)):
-                out[pos, mine] += weight * value[past, theirs]
+    out = attended(query, key, value, heads, lambda v, pos: rotate_halves(v, pos, theta), worth)
     return _linear(out, own, "o_proj")
 
 

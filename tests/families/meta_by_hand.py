@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.distributed import checkpoint
 
-from tests.families.by_hand import below, gelu, silu
+from tests.families.by_hand import attended, below, gelu, silu
 from tests.memory.by_hand import best_slots, softmax
 
 Weights = dict[str, Tensor]
@@ -104,23 +104,9 @@ def _memory(
 
 def _attention(own: Weights, x: Tensor, model: dict[str, Any]) -> Tensor:
     """Causal attention, position by position: ``x [pos d_model]``."""
-    heads, groups = model["n_heads"], model["n_kv_heads"]
-    width = own["attention.wq.weight"].shape[0] // heads
+    heads, theta = (model["n_heads"], model["n_kv_heads"]), model["rope_theta"]
     query, key, value = (x @ own[f"attention.w{kind}.weight"].T for kind in "qkv")
-    out = torch.zeros(len(x), heads * width, dtype=torch.float64)
-    for head in range(heads):
-        mine = slice(head * width, (head + 1) * width)
-        group = head // (heads // groups)
-        theirs = slice(group * width, (group + 1) * width)
-        for pos in range(len(x)):
-            turned = _rotate(query[pos, mine], pos, model["rope_theta"])
-            scores = [
-                (turned @ _rotate(key[past, theirs], past, model["rope_theta"])).item()
-                / math.sqrt(width)
-                for past in range(pos + 1)
-            ]
-            for past, weight in enumerate(softmax(scores)):
-                out[pos, mine] += weight * value[past, theirs]
+    out = attended(query, key, value, heads, lambda v, pos: _rotate(v, pos, theta))
     return out @ own["attention.wo.weight"].T
 
 

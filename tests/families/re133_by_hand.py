@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tests.families.by_hand import below, rotate_halves, silu
+from tests.families.by_hand import attended, below, rotate_halves, silu
 from tests.memory.by_hand import best_slots, softmax
 
 Weights = dict[str, Tensor]
@@ -95,21 +95,10 @@ def _memory(
 
 def _attention(own: Weights, x: Tensor, options: dict[str, Any]) -> Tensor:
     """Causal attention, position by position: ``x [pos d_model]``."""
-    d, heads = options["d_model"], options["n_heads"]
-    width, fused = d // heads, x @ own["attn.wqkv.weight"].T  # [pos 3*d_model]
-    query, key, value = fused[:, :d], fused[:, d : 2 * d], fused[:, 2 * d :]
-    out = torch.zeros(len(x), d, dtype=torch.float64)
-    for head in range(heads):
-        mine = slice(head * width, (head + 1) * width)
-        for pos in range(len(x)):
-            turned = rotate_halves(query[pos, mine], pos, options["rope_theta"])
-            scores = [
-                (turned @ rotate_halves(key[past, mine], past, options["rope_theta"])).item()
-                / math.sqrt(width)
-                for past in range(pos + 1)
-            ]
-            for past, weight in enumerate(softmax(scores)):
-                out[pos, mine] += weight * value[past, mine]
+    heads, theta = (options["n_heads"], options["n_heads"]), options["rope_theta"]
+    fused = x @ own["attn.wqkv.weight"].T  # [pos 3*d_model]
+    query, key, value = fused.split(options["d_model"], dim=1)
+    out = attended(query, key, value, heads, lambda v, pos: rotate_halves(v, pos, theta))
     return out @ own["attn.wo.weight"].T
 
 

@@ -259,7 +259,7 @@ def test_a_loss_that_comes_apart_stops_the_run(
         trainer.train(CONFIG, tmp_path / "run")
 
 
-def test_progress_is_reported_with_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_reported_with_loss_and_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([100.0, 100.2, 101.0, 101.2])
     monkeypatch.setattr("inspector.training.progress.time.monotonic", lambda: next(now))
     seen: list[Progress] = []
@@ -267,4 +267,4 @@ def test_progress_is_reported_with_the_time_left(monkeypatch: pytest.MonkeyPatch
     meter.add(10, 6.0, 50)  # too soon after the last report
     meter.add(11, 4.0, 70)
     meter.add(12, 1.0, 30)
-    assert seen == [Progress(11, 13, 5.0, 120.0, 1.0)]
+    assert seen == [Progress(11, 13, 5.0, 120.0)]
