@@ -15,10 +15,12 @@ from typer.testing import CliRunner, Result
 
 import inspector
 from inspector import cli
+from inspector.analyses.token_search import slots_for_text
 from inspector.capture import scan as scan_module
 from inspector.capture import scan_recorder
 from inspector.capture.scan import ScanProgress
 from inspector.cli import output
+from inspector.errors import EmptyPrompt
 from tests.conftest import SENTENCES
 
 
@@ -114,6 +116,27 @@ def test_ctrl_c_keeps_what_was_counted(
     assert 0 < found["tokens"] < 200
     assert not found["complete"]
     assert "Stopped after" in result.stderr
+
+
+def test_a_text_lists_the_slots_that_it_reads(
+    checkpoint: Path, corpus: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "usage.json"
+    options = ("--column", "body", "--text", "Oslo is cold")
+    result = run(checkpoint, corpus, *options, "--json", file)
+    model = inspector.load(checkpoint, "cpu")
+    usage = inspector.scan(model, SENTENCES, cache=False)
+    found = json.loads(file.read_text())["specific"]
+    n = next(iter(model.sites.values())).info.half_keys
+    assert set(found) == {"0", "1"}
+    for number, rows in found.items():
+        wanted = slots_for_text(model, "Oslo is cold", usage, int(number)).to_frame()
+        assert [row["slot"] for row in rows] == wanted["slot"].tolist()
+        assert [row["score"] for row in rows] == pytest.approx(wanted["score"].tolist())
+        assert all(row["slot"] == row["key"][0] * n + row["key"][1] for row in rows)
+        assert f"The text reads {len(rows):,} slots of table {number}" in result.stdout
+    with pytest.raises(EmptyPrompt):
+        run(checkpoint, corpus, "--column", "body", "--text", " ")
 
 
 def test_a_second_ctrl_c_interrupts() -> None:

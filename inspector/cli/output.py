@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     Progress,
@@ -21,7 +21,6 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 
 from inspector.errors import CacheError
 
@@ -38,7 +37,7 @@ class Report(Protocol):
         """Take how much is done, of how much (None: not known), and what is to be said of it."""
 
 
-def show(table: Table, payload: dict[str, Any], json_file: Path | None) -> None:
+def show(table: RenderableType, payload: dict[str, Any], json_file: Path | None) -> None:
     """Print ``table`` and write ``payload`` to ``json_file``; ``-`` prints it instead of the table.
 
     Raises:
@@ -95,6 +94,7 @@ def progress(name: str) -> Iterator[Report]:
 
         def report(done: float, total: float | None, state: str = "") -> None:
             nonlocal said
+            ends = done == total and task.completed != done
             if not state and total is not None:
                 state = f"{done:,} of {total:,}"
             if done < task.completed:  # the next of several runs
@@ -102,7 +102,7 @@ def progress(name: str) -> Iterator[Report]:
             task.total = total  # not by update(): an estimate that changes is no new beginning
             bar.update(task.id, completed=done, state=state)
             now = time.monotonic()
-            if silent and (now - said >= _PIPE_EVERY_S or done == total):
+            if silent and (now - said >= _PIPE_EVERY_S or ends):
                 said = now
                 say(_line(name, task, state))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -14,11 +15,15 @@ from inspector.cli.commands import Checkpoint, Device, Json, Tokenizer, app
 from inspector.cli.output import progress, say, show, stop_once
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from inspector.analyses.usage_measures import UsageMeasures
     from inspector.analyses.verdicts import Verdicts
     from inspector.capture.usage import Usage
+    from inspector.families.base import MemoryModel
 
 _HEAD: Final = ("", "reads", "slots read", "of", "usage", "unevenness", "effective slots", "Gini")
+_LISTED: Final = 20
 _FIELDS: Final = (
     *("reads", "slots_read", "slots", "usage"),
     *("unevenness", "effective_slots", "gini"),
@@ -26,7 +31,7 @@ _FIELDS: Final = (
 
 
 @app.command()
-def scan(
+def scan(  # noqa: PLR0913, PLR0917  an option each
     checkpoint: Checkpoint,
     corpus: Annotated[
         Path,
@@ -39,6 +44,9 @@ def scan(
     tokens: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
     column: Annotated[str, typer.Option(help="Where the text is, in files with columns.")] = "text",
     seed: Annotated[int, typer.Option(help="Decides which reads are drawn as samples.")] = 0,
+    text: Annotated[
+        str | None, typer.Option(help="List the slots that it reads and the corpus rarely does.")
+    ] = None,
     json_file: Json = None,
     device: Device = "auto",
     tokenizer: Tokenizer = None,
@@ -67,7 +75,13 @@ def scan(
     if stopped():
         say(f"Stopped after {usage.tokens:,} tokens. The same command goes on from the last save.")
     measures, verdicts = measure_usage(usage), judge_usage(usage)
-    show(_table(usage, measures), _payload(usage, measures, verdicts), json_file)
+    shown: list[Table | Group] = [_table(usage, measures)]
+    payload = _payload(usage, measures, verdicts)
+    if text is not None:
+        specific = _specific(model, text, usage)
+        payload["specific"] = {table: rows.to_dict("records") for table, rows in specific.items()}
+        shown += [_specific_table(table, rows) for table, rows in specific.items()]
+    show(Group(*shown), payload, json_file)
     for table in usage.tables:
         say(headline(usage, verdicts, table))
 
@@ -147,6 +161,33 @@ def _table(usage: Usage, measures: tuple[UsageMeasures, ...]) -> Table:
             name = f"table {each.table}" if each.site is None else f"  {each.site}"
             table.add_row(name, *(_number(row[field]) for field in _FIELDS))
     return table
+
+
+def _specific(model: MemoryModel, text: str, usage: Usage) -> dict[str, pd.DataFrame]:
+    """By value table: the slots that ``text`` reads, the most specific first (TF-IDF)."""
+    from inspector.analyses.token_search import slots_for_text
+
+    found = {}
+    for number in usage.tables:
+        info = model.site(model.sites_of(number)[0]).info
+        rows = slots_for_text(model, text, usage, number).to_frame()
+        rows.insert(1, "key", [list(info.pair(int(slot))) for slot in rows["slot"]])
+        found[str(number)] = rows
+    return found
+
+
+def _specific_table(number: str, rows: pd.DataFrame) -> Group:
+    """The slots of one table that a text reads most specifically."""
+    more = f"; the {_LISTED} most specific:" if len(rows) > _LISTED else ":"
+    table = Table(box=None, pad_edge=False)
+    for name in ("slot", "key", "reads", "documents", "TF-IDF"):
+        table.add_column(name, justify="right")
+    for row in rows.head(_LISTED).to_dict("records"):
+        (i, j), documents = row["key"], row["background_documents"]
+        cells = (f"{row['slot']}", f"({i},{j})", f"{row['reads']:,}", f"{documents:,}")
+        table.add_row(*cells, f"{row['score']:.4f}")
+    said = f"\nThe text reads {len(rows):,} slots of table {number}{more}"
+    return Group(Text(said), table)
 
 
 def _number(value: float | None) -> str:
