@@ -39,7 +39,7 @@ found = map_search.find(opened, words, usage, asked.table)
 measures = map_measures.measured(opened, asked.table, usage, words)
 view = map_view.MapView(opened, drawn, usage, words, measures, found)
 with said:
-    map_view.headline(view)
+    map_view.headline(view, made)
     map_job.rest_control(opened, asked, usage, made)
 with tools:
     colouring = map_toolbar.show(view)

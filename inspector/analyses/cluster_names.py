@@ -3,8 +3,8 @@
 c-TF-IDF (Grootendorst 2022, "BERTopic", section 3.3): of each cluster the tokens that its values
 promote are one document; a token's weight is its share of that document times log(1 + A / f),
 where f is how often it occurs in all documents and A how long they are on average. The token that
-a value promotes most counts once, its second half, its third a third: a value says one thing
-before all.
+a value promotes most at a site counts once, its second half, its third a third: a value says one
+thing before all.
 """
 
 from __future__ import annotations
@@ -77,12 +77,11 @@ def name_clusters(
     head = model.backbone.head
     afforded = int(AFFORDED / head.weight.numel() / len(sites))
     drawn = np.sort(np.random.default_rng(seed).permutation(len(slots))[: max(afforded, count)])
-    tokens = np.concatenate(
+    tokens = np.stack(
         [
             promoted_tokens(model, table, each, slots[drawn], gates, _share(tell, n, len(sites)))
             for n, each in enumerate(sites)
-        ],
-        axis=1,
+        ]
     )
     best = distinctive_terms(tokens, clusters[drawn], count, head.out_features)
     names = [_name([model.token_text(int(token)) for token in row[: 4 * WORDS]]) for row in best]
@@ -140,17 +139,20 @@ def distinctive_terms(
     """Each cluster's tokens by falling c-TF-IDF: ids, those that but one value promotes left out.
 
     Args:
-        tokens: ids ``[point term]``, best first, -1 for none.
+        tokens: ids ``[site point term]``, best first at each site, -1 for none.
         clusters: ``[point]``, -1 for none.
         count: how many clusters there are.
         vocabulary: how many tokens there are.
     """
     kept = (tokens >= 0) & (clusters >= 0)[:, None]
-    rows = np.repeat(clusters, tokens.shape[1]).reshape(tokens.shape)[kept]
-    place = (rows, tokens[kept])
-    by_rank = np.broadcast_to(1 / np.arange(1, tokens.shape[1] + 1), tokens.shape)[kept]
+    points = np.broadcast_to(np.arange(len(clusters))[:, None], tokens.shape)[kept]
+    by_rank = np.broadcast_to(1 / np.arange(1, tokens.shape[2] + 1), tokens.shape)[kept]
+    place = (clusters[points], tokens[kept])
     amounts = sparse.csr_matrix((by_rank, place), shape=(count, vocabulary))
-    times = sparse.csr_matrix((np.ones(len(rows)), place), shape=(count, vocabulary))
+    pairs = np.unique(points * vocabulary + tokens[kept])  # a value counts once, at however many
+    saying, said = np.divmod(pairs, vocabulary)
+    once = (np.ones(len(pairs)), (clusters[saying], said))
+    times = sparse.csr_matrix(once, shape=(count, vocabulary))
     lengths = np.asarray(amounts.sum(1)).ravel()
     frequency = np.asarray(amounts.sum(0)).ravel()
     found = []

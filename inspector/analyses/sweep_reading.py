@@ -1,14 +1,16 @@
 """What a sweep shows, in figures and in words: where memory wins, where it does not, over what.
 
-A difference counts only where both models have three runs or more, every run of one is better than
-every run of the other, and the means lie further apart than twice the larger standard deviation
-over the seeds. Anything less is within the seeds' spread and claimed by no sentence.
+Models are set against each other over the seeds that both have. A difference counts only where
+these are three or more, every run of one is better than every run of the other, and the means lie
+further apart than twice the larger standard deviation over the seeds. Anything less is within the
+seeds' spread and claimed by no sentence.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -67,15 +69,21 @@ class ModelSummary:
             "dense-params": f"dense, parameters of {n}",
         }[self.kind]
 
-    def seeds(self, measure: Measure, phrasing: Phrasing) -> Seeds:
-        """One measure over the seeds: recall as a share, NLL in nats an answer."""
-        answers = [run.seen if phrasing == "seen" else run.heldout for run in self.runs]
+    def seeds(
+        self, measure: Measure, phrasing: Phrasing, only: Collection[int] | None = None
+    ) -> Seeds:
+        """One measure over the seeds, or ``only`` some: recall as a share, NLL in nats."""
+        runs = [run for run in self.runs if only is None or run.seed in only]
+        answers = [run.seen if phrasing == "seen" else run.heldout for run in runs]
         return Seeds(tuple(getattr(each, measure) for each in answers))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A memory against a baseline: ``difference`` of means, and what can be said of it."""
+    """A model, mostly a memory, against a baseline: ``difference`` of their means.
+
+    It is that over the seeds that both have; NaN where they have none in common.
+    """
 
     memory: ModelSummary
     baseline: ModelSummary
@@ -102,15 +110,16 @@ def compare(
     memory: ModelSummary, baseline: ModelSummary, measure: Measure, phrasing: Phrasing
 ) -> Comparison:
     """Set a memory against a baseline (see the module for when a difference counts)."""
-    ours, theirs = memory.seeds(measure, phrasing), baseline.seeds(measure, phrasing)
-    difference = ours.mean - theirs.mean
+    both = {run.seed for run in memory.runs} & {run.seed for run in baseline.runs}
+    ours, theirs = (each.seeds(measure, phrasing, both) for each in (memory, baseline))
+    difference = ours.mean - theirs.mean if both else math.nan
     return Comparison(
         memory, baseline, measure, phrasing, difference, _verdict(ours, theirs, measure)
     )
 
 
 def _verdict(ours: Seeds, theirs: Seeds, measure: Measure) -> Verdict:
-    if min(len(ours.values), len(theirs.values)) < FEWEST_RUNS:
+    if len(ours.values) < FEWEST_RUNS:
         return "not judged"
     sign = 1 if measure == "recall" else -1  # a likelihood is better when less is missing
     mine, other = ([sign * value for value in each.values] for each in (ours, theirs))
@@ -153,14 +162,23 @@ def headline(results: SweepResults, phrasing: Phrasing = "seen") -> str:
         sizes = _listed([_size(c) for c in judged])
         return (
             f"After {steps:,} steps no memory among {sizes} slots recalls more than the same "
-            "backbone without memory, beyond the spread of the seeds."
+            f"backbone without memory, beyond the spread of the seeds.{_so_far(results)}"
         )
     best = max(better, key=lambda c: c.difference)
     recall, without = (s.seeds("recall", phrasing).mean for s in (best.memory, best.baseline))
+    run = best.memory.runs[0]
+    asked = f"{(run.seen if phrasing == 'seen' else run.heldout).asked:,} facts asked"
+    how = "" if phrasing == "seen" else " in phrasings it never saw"
+    sizes = f", the best of {len(judged)} sizes," if len(judged) > 1 else ""
     return (
-        f"With {_size(best)} slots the same backbone answers {recall:.1%} of the facts after "
-        f"{steps:,} steps, without memory {without:.1%}."
+        f"With {_size(best)} slots{sizes} the same backbone answers {recall:.1%} of the {asked}"
+        f"{how} after {steps:,} steps, without memory {without:.1%}.{_so_far(results)}"
     )
+
+
+def _so_far(results: SweepResults) -> str:
+    done, planned = len(results.runs), len(results.planned)
+    return "" if not results.missing else f" {done} of {planned} runs are finished."
 
 
 def reading(results: SweepResults, phrasing: Phrasing) -> tuple[tuple[str, str], ...]:
@@ -179,7 +197,27 @@ def reading(results: SweepResults, phrasing: Phrasing) -> tuple[tuple[str, str],
         elif any(c.verdict != "not judged" for c in recall):
             text += "NLL says the same."
         said.append((_over(baseline), text.strip()))
+    if wider := _wider(results, phrasing):
+        said.append(("The wider dense models themselves", wider))
     return tuple(said)
+
+
+def _wider(results: SweepResults, phrasing: Phrasing) -> str | None:
+    """What width alone did: a wide model that learned no more is a weak baseline."""
+    known = {summary.model: summary for summary in summaries(results)}
+    wide = [each for each in known.values() if each.kind.startswith("dense-")]
+    if "dense" not in known or not wide:
+        return None
+    found = [compare(each, known["dense"], "recall", phrasing) for each in wide]
+    listed = _listed([f"{c.memory.label} ({_difference(c)})" for c in found])
+    text = f"against the backbone, recall differs by this much: {listed}."
+    judged = [c.verdict for c in found if c.verdict != "not judged"]
+    if judged and "better" not in judged:
+        text += (
+            " Width did not help at these steps and this learning rate, so to win over them shows "
+            "little that winning over the backbone does not."
+        )
+    return text
 
 
 def _over(baseline: ModelSummary) -> str:
@@ -208,6 +246,8 @@ def _verdicts(group: Sequence[Comparison]) -> str:
 
 
 def _difference(comparison: Comparison) -> str:
+    if math.isnan(comparison.difference):
+        return "no seed in common"
     if comparison.measure == "recall":
         return f"{100 * comparison.difference:+.1f}{_TIGHT}points".replace("-", "−")
     return f"{comparison.difference:+.3f}{_TIGHT}nats".replace("-", "−")

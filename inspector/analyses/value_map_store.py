@@ -22,7 +22,7 @@ from inspector.errors import CacheError
 from inspector.families.base import MemoryModel
 
 _FOLDER: Final = "maps"
-_VERSION: Final = 1  # another number for maps that are made in another way
+_VERSION: Final = 2  # another number for maps that are made in another way
 _ABOUT: Final = b"value_map"
 _PLAIN: Final = (
     *("fingerprint", "cluster_names", "named_by", "graph", "trustworthiness"),

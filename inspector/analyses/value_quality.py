@@ -29,6 +29,12 @@ ENOUGH: Final = 5  # null vectors that stand as high: the value is like them, no
 _STEP: Final = 10  # null vectors of a slot at a time
 _ROUNDING: Final = 1e-5  # where all vectors say the same, float32 must not tell them apart
 
+
+def p_in_words(p_value: float) -> str:
+    """``p = 0.012``, or ``p < 0.001``: no test by so many null vectors comes out as nought."""
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+
+
 # Given slots (positions) and which null vectors: the standings of these through those slots' gates,
 # ``[slot null]`` float64.
 Draw = Callable[[Tensor, slice], Tensor]

@@ -87,7 +87,7 @@ def of_decoding(found: Decoding, site: SiteInfo) -> Table:
             " ".join(map(visible_text, row["promoted"])),
             " ".join(map(visible_text, row["suppressed"])),
             f"{row['standing']:.2f}",
-            f"{row['p_value']:.3f}",
+            f"{row['p_value']:.4f}",
             "never read: the site's mean gate" if row["fallback"] else "",
         )
         for row in found.to_frame().to_dict("records")

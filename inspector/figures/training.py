@@ -94,10 +94,15 @@ def _add_curve(
     phrasing: Phrasing,
     axis: _Axis,
 ) -> None:
-    """Means over the seeds as a line, every run as a point of its own."""
-    means = [summary.seeds(measure, phrasing).mean for summary in curve]
+    """Means over the seeds as a line, every run as a point of its own.
+
+    A mean over fewer seeds than the others' is not theirs to compare with: it has no line.
+    """
+    most = max((len(summary.runs) for summary in curve), default=0)
+    points = [summary for summary in curve if len(summary.runs) == most]
+    means = [summary.seeds(measure, phrasing).mean for summary in points]
     figure.add_scatter(
-        x=[axis.of(summary) for summary in curve],
+        x=[axis.of(summary) for summary in points],
         y=means,
         mode="lines+markers",
         name="memory in place of dense blocks",
@@ -106,7 +111,7 @@ def _add_curve(
         marker={"size": 9},
         customdata=[
             [summary.label, _number(mean, measure), len(summary.runs)]
-            for summary, mean in zip(curve, means, strict=True)
+            for summary, mean in zip(points, means, strict=True)
         ],
         hovertemplate="%{customdata[0]}: mean of %{customdata[2]} %{customdata[1]}<extra></extra>",
     )

@@ -12,6 +12,7 @@ from inspector.errors import NotShown, SlotError
 from inspector.ui import cache, state
 from inspector.ui.components import token_chips
 from inspector.ui.map_view import MapView
+from inspector.ui.slot_card import quality
 
 if TYPE_CHECKING:
     from inspector.analyses.decoding import Decoding
@@ -102,13 +103,10 @@ def _chips(decoding: Decoding) -> None:
         list(zip(row["suppressed"], row["suppressed_logits"], strict=True)),
         key=f"map slot {decoding.site} {decoding.gate}",
     )
-    p_value = float(decoding.p_value[0])
     if decoding.fallback[0]:
         st.caption("Never read here in the scan of gates: the site's mean gate stands in.")
-    elif p_value <= 0.05:
-        st.caption(f"✓ stands out from random values of this table (p = {p_value:.3f})")
     else:
-        st.caption(f"no clearer than a random value of this table would be (p = {p_value:.2f})")
+        quality(float(decoding.p_value[0]))
 
 
 def _nearest(view: MapView, slot: int) -> None:

@@ -21,7 +21,7 @@ _HELP = (
     "weight 1 adds to the residual stream there, through the site's projection and, where the "
     "values pass a gate, the mean gate of the tokens that read the slot."
 )
-_KINDS = {"kmeans": "k-means of the values", "hdbscan": "dense spots of the map (HDBSCAN)"}
+_KINDS = {"kmeans": "regions of the map (k-means)", "hdbscan": "dense spots of the map (HDBSCAN)"}
 
 
 def controls(opened: Opened) -> tuple[MapAsked, Usage | None, DeltaGenerator]:
@@ -123,8 +123,9 @@ def _settings(asked: MapAsked) -> None:
             index=list(_KINDS).index(asked.clusters),
             format_func=_KINDS.__getitem__,
             horizontal=True,
-            help="k-means groups all values by what they hold; HDBSCAN takes dense spots of the "
-            "picture and leaves the rest out.",
+            help="Both group points that lie together on the map, so that a name has a place on "
+            "it. k-means parts the whole picture; HDBSCAN takes its dense spots and leaves the "
+            "rest out.",
         )
         if st.form_submit_button("Draw with these"):
             chosen = {"points": (points, POINTS), "near": (near, NEAR), "seed": (seed, SEED)}

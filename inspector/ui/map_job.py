@@ -169,7 +169,7 @@ def found_words(opened: Opened, asked: MapAsked) -> Words | None:
 def _key(opened: Opened, asked: MapAsked, usage: Usage | None) -> str:
     """Usage decides a map only where not all slots have a place on it."""
     decides = usage is not None and not _shows_all(opened, asked)
-    scanned = (usage.corpus, usage.tokens, usage.seed) if usage and decides else None
+    scanned = usage.identity if usage and decides else None
     return f"map {opened.key} {opened.model.fingerprint} {asked} {scanned}"
 
 

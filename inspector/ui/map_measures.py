@@ -48,7 +48,7 @@ def measured(opened: Opened, table: int, usage: Usage | None, words: Words | Non
             snapshot = cache.opened(path, opened.key[1])
         except InspectorError as error:
             st.text(f"Drift cannot be measured: {error}")
-    scanned = None if usage is None else (usage.corpus, usage.tokens, usage.seed)
+    scanned = None if usage is None else usage.identity
     since = None if snapshot is None else (*snapshot.key, snapshot.model.fingerprint)
     try:
         frame = _measured(
@@ -70,7 +70,7 @@ def _measured(
     key: tuple[str, str],
     fingerprint: str,
     table: int,
-    scanned: tuple[str, int, int] | None,
+    scanned: str | None,
     since: tuple[str, str, str] | None,
     _opened: Opened,
     _usage: Usage | None,

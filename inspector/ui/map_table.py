@@ -99,7 +99,11 @@ def _columns(frame: pd.DataFrame) -> dict[str, Any]:
         "promotes": st.column_config.ListColumn(
             "promotes", width="large", help="The tokens it promotes most, best first."
         ),
-        "p": number(format="%.3f", help="Share of random values of this table as clear as this."),
+        "p": number(
+            format="%.4f",
+            help="Share of random values of this table as clear as this; where a slot is read at "
+            "several sites, times their number, as it speaks where it is clearest.",
+        ),
         "at": st.column_config.TextColumn(help="The site whose decoding is shown."),
         "norm": number("length", format="%.2f"),
         "drift": number(format="%.2f"),

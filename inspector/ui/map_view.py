@@ -104,22 +104,28 @@ def _kept_points(digest: str, _map: ValueMap) -> MapPoints:
 
 def _points(value_map: ValueMap) -> MapPoints:
     """The same object on every run, so that its bytes are made once."""
-    digest = f"{value_map.fingerprint} {value_map.settings} {len(value_map.slots)}"
-    return _kept_points(f"{digest} {value_map.sampled}", value_map)
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (value_map.slots, value_map.xy):
+        digest.update(np.ascontiguousarray(part).data)
+    return _kept_points(digest.hexdigest(), value_map)
 
 
-def headline(view: MapView) -> None:
-    """How the values lie, in one sentence; then how far the map can be trusted."""
+def headline(view: MapView, made: ValueMap) -> None:
+    """How the values lie, in one sentence; then how far the map can be trusted.
+
+    ``made`` is the map before slots were placed on it: those were put into their neighbours'
+    groups, so that they tell nothing about how far neighbours share one.
+    """
     drawn = view.map
     sizes = np.bincount(drawn.clusters[drawn.clusters >= 0], minlength=len(drawn.cluster_names))
-    write = "" if drawn.site is None else f"what they write at {drawn.site}, "
-    how = "k-means" if drawn.settings.clusters == "kmeans" else "HDBSCAN"
-    own, chance = shared_neighbours(drawn)
+    by = "by their rows" if drawn.site is None else f"by what they write at {drawn.site}"
+    how = "K-means" if drawn.settings.clusters == "kmeans" else "HDBSCAN"
+    own, chance = shared_neighbours(made)
     parts: list[str | tuple[str, str]] = [
-        f"By {write or 'their rows, '}{how} parts the {len(drawn.slots):,} values into ",
+        f"{how} parts this map of {len(drawn.slots):,} values, {by}, into ",
         (f"{len(sizes):,} groups", "strong"),
         ". Of a value's nearest neighbours ",
-        (f"{own:.0%} share its group", "strong"),
+        (f"{own:.0%} are in its group", "strong"),
         f" ({chance:.0%} would by chance)",
     ]
     if len(sizes):

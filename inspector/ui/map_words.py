@@ -59,8 +59,14 @@ class Words:
 
     @cached_property
     def p_value(self) -> np.ndarray:
-        """Rank of each slot's decoding among null vectors, ``[slot]``."""
-        return self._of_speakers("p_value")
+        """How likely a null vector would be as clear, ``[slot]``, at one site or another.
+
+        A slot speaks where it stands out most of the sites that read it, or of all if none does,
+        so that its p-value there is multiplied by how many those are (Bonferroni).
+        """
+        read = (~np.stack([table.fallback for table in self.tables])).sum(0)
+        looked_at = np.where(read > 0, read, len(self.tables))
+        return np.asarray(np.minimum(self._of_speakers("p_value") * looked_at, 1.0))
 
     def site_of(self, slot: int) -> str:
         """The site whose words a slot is shown with."""

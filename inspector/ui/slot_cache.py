@@ -24,19 +24,13 @@ if TYPE_CHECKING:
     from inspector.analyses.verdicts import Verdicts
     from inspector.capture.usage import Usage
 
-Identity = tuple[str, str, int, int]
 _Place = tuple[str, int, int | None]  # site, slot, head
-
-
-def identity(usage: Usage) -> Identity:
-    """What tells two scans apart."""
-    return usage.fingerprint, usage.corpus, usage.tokens, usage.seed
 
 
 def report(opened: Opened, address: SlotAddress, usage: Usage | None) -> SlotReport:
     """All that is known of one slot."""
     place = (address.site, address.slot, address.head)
-    known = None if usage is None else identity(usage)
+    known = None if usage is None else usage.identity
     return _report(opened.key, opened.model.fingerprint, place, known, opened, usage)
 
 
@@ -45,7 +39,7 @@ def _report(
     key: tuple[str, str],
     fingerprint: str,
     place: _Place,
-    known: Identity | None,
+    known: str | None,
     _opened: Opened,
     _usage: Usage | None,
 ) -> SlotReport:
@@ -59,7 +53,7 @@ def _report(
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _judged(key: tuple[str, str], known: Identity, _usage: Usage) -> Verdicts:
+def _judged(key: tuple[str, str], known: str, _usage: Usage) -> Verdicts:
     from inspector.analyses.verdicts import judge_usage
 
     return judge_usage(_usage)
@@ -108,13 +102,13 @@ class SlotStudy:
 
 def study(opened: Opened, usage: Usage, index: ReadIndex, table: int, slot: int) -> SlotStudy:
     """Triggers, weights and ablation of one slot."""
-    return _study(opened.key, identity(usage), table, slot, opened, usage, index)
+    return _study(opened.key, usage.identity, table, slot, opened, usage, index)
 
 
 @st.cache_resource(max_entries=256, show_spinner=False)
 def _study(
     key: tuple[str, str],
-    known: Identity,
+    known: str,
     table: int,
     slot: int,
     _opened: Opened,
@@ -141,7 +135,7 @@ _WEIGHTS = 200_000  # of all reads, for the density they're held against
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _sample(
-    key: tuple[str, str], known: Identity, table: int, _usage: Usage, _index: ReadIndex
+    key: tuple[str, str], known: str, table: int, _usage: Usage, _index: ReadIndex
 ) -> tuple[np.ndarray, np.ndarray]:
     """How often each token occurs in the sample, and coefficients of reads drawn at random."""
     import numpy as np

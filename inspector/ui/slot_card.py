@@ -40,7 +40,7 @@ def show(view: View, reads: SiteReads, slot: int) -> None:
         if reads.p_values is not None:
             _section("in context")
             token_chips(own[0].promoted, own[0].suppressed, key="slot context")
-            _quality(float(reads.p_values[reads.rows.index(own[0])]))
+            quality(float(reads.p_values[reads.rows.index(own[0])]))
     else:
         st.text(f"slot {slot} · not read at this token")
     _static(view, site.name, slot)
@@ -98,11 +98,15 @@ def _chips(decoding: Decoding, key: str) -> None:
         list(zip(row["suppressed"], row["suppressed_logits"], strict=True)),
         key=key,
     )
-    _quality(float(decoding.p_value[0]))
+    quality(float(decoding.p_value[0]))
 
 
-def _quality(p_value: float) -> None:
-    if p_value <= 0.05:
-        st.caption(f"✓ stands out from random values of this table (p = {p_value:.3f})")
-    else:
-        st.caption(f"no clearer than a random value of this table would be (p = {p_value:.2f})")
+def quality(p_value: float) -> None:
+    """Whether a decoding stands out, in one line."""
+    from inspector.analyses.value_quality import TESTED_AT, p_in_words
+
+    stands_out = p_value <= TESTED_AT
+    told = "✓ stands out from random values of this table"
+    if not stands_out:
+        told = "no clearer than a random value of this table would be"
+    st.caption(f"{told} ({p_in_words(p_value)})")

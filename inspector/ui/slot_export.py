@@ -124,6 +124,8 @@ def _decodings(view: SlotView) -> str:
 
 
 def _decoding(name: str, decoding: Decoding) -> str:
+    from inspector.analyses.value_quality import p_in_words
+
     def chips(texts: list[str], kind: str) -> str:
         return "".join(
             f'<span class="chip {kind}"><bdi>{escape(visible_text(t))}</bdi></span>' for t in texts
@@ -133,7 +135,7 @@ def _decoding(name: str, decoding: Decoding) -> str:
         name += " (site's mean)"
     promoted = chips(decoding.texts(decoding.promoted[0]), "up")
     suppressed = chips(decoding.texts(decoding.suppressed[0]), "down")
-    quality = f"{decoding.standing[0]:.1f} σ, p = {decoding.p_value[0]:.3f}"
+    quality = f"{decoding.standing[0]:.1f} σ, {p_in_words(float(decoding.p_value[0]))}"
     cells = (f"<b>{escape(name)}</b>", promoted, suppressed, escape(quality))
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 

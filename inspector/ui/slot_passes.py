@@ -11,7 +11,6 @@ import streamlit as st
 from inspector.errors import FactsError
 from inspector.ui.cache import Opened
 from inspector.ui.jobs import Cancelled, Job, jobs, watch
-from inspector.ui.slot_cache import identity
 
 if TYPE_CHECKING:
     from inspector.analyses.facts import Fact
@@ -66,7 +65,7 @@ def reads_pass(opened: Opened, usage: Usage) -> Pass:
         told = _told(job, "tokens")
         return _kept(index_reads(opened.model, usage, report=told, cancel=job.cancelled))
 
-    key = f"reads {opened.key} {identity(usage)}"
+    key = f"reads {opened.key} {usage.identity}"
     return Pass(key, "Finding every slot's reads in a sample of the text", work)
 
 
@@ -79,7 +78,7 @@ def facts_pass(opened: Opened, facts: tuple[Fact, ...]) -> Pass:
         told = _told(job, "facts")
         return _kept(fact_reads(opened.model, facts, told, job.cancelled))
 
-    key = f"facts {opened.key} {opened.model.fingerprint} {len(facts)}"
+    key = f"facts {opened.key} {opened.model.fingerprint} {hash(facts)}"
     return Pass(key, "Asking every fact", work)
 
 

@@ -11,7 +11,7 @@ from inspector.errors import InspectorError
 from inspector.ui import frame, prompt
 from inspector.ui.cache import Opened
 from inspector.ui.components import sentence, visible_text
-from inspector.ui.usage_view import Report, identity, open_slot
+from inspector.ui.usage_view import Report, open_slot
 
 if TYPE_CHECKING:
     from inspector.analyses.decoding import Decoding
@@ -27,13 +27,13 @@ def of_text(opened: Opened, usage: Usage, text: str, table: int) -> SlotTfidf:
     Raises:
         InspectorError: the text is empty, or cannot be run.
     """
-    return _of_text(opened.key, identity(usage), text, table, opened, usage)
+    return _of_text(opened.key, usage.identity, text, table, opened, usage)
 
 
 @st.cache_resource(max_entries=32, show_spinner="Reading the text …")
 def _of_text(
     key: tuple[str, str],
-    scanned: tuple[str, str, int, int],
+    scanned: str,
     text: str,
     table: int,
     _opened: Opened,
@@ -109,7 +109,7 @@ def _table(report: Report, listed: pd.DataFrame, text: str) -> None:
                 min_value=0.0,
                 max_value=max(float(listed["score"].max()), 1e-9),
             ),
-            "p": number(format="%.3f", help="Share of random values of this table as clear."),
+            "p": number(format="%.4f", help="Share of random values of this table as clear."),
         },
     )
     rows = picked["selection"]["rows"]

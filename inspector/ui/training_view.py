@@ -95,7 +95,8 @@ def _charts(results: SweepResults, phrasing: Phrasing) -> None:
             "Exact recall",
             anchor=False,
             help="Share of facts whose whole answer is the most probable, word for word. Open "
-            "points are single runs, one for each seed; the line goes through their means.",
+            "points are single runs, one for each seed; the line goes through their means, where "
+            "these are of the same seeds.",
         )
         st.plotly_chart(sweep_figure(results, "recall", phrasing), key="sweep recall")
     with likelihood.container(border=True):
@@ -114,9 +115,9 @@ def _reading(results: SweepResults, phrasing: Phrasing) -> None:
     st.subheader(
         "Where memory wins, and where it does not",
         anchor=False,
-        help=f"A difference counts where both models have {FEWEST_RUNS} runs or more, every run "
-        "of one is better than every run of the other, and the means are further apart than twice "
-        "the larger standard deviation over the seeds.",
+        help=f"Models are compared over the seeds that both have. A difference counts where "
+        f"these are {FEWEST_RUNS} or more, every run of one is better than every run of the other, "
+        "and the means are further apart than twice the larger standard deviation over the seeds.",
     )
     lines = [f"- **{over}** {found}" for over, found in reading(results, phrasing)]
     if cost := cost_sentence(results):
@@ -177,11 +178,13 @@ def _table(results: SweepResults, phrasing: Phrasing) -> None:
 
 def _configuration(results: SweepResults) -> None:
     run = results.runs[0]
+    hp = results.settings["optimisation"]
     done, planned = len(results.runs), len(results.planned)
     st.caption(
         f"{done} of {planned} runs · {run.made_with['facts']:,} facts, {run.steps:,} steps of "
         f"{run.sentences // run.steps} sentences, {run.tokens / 1e6:.1f} M tokens a run · "
         f"{run.seen.asked:,} facts asked, drawn at random with a fixed seed · "
+        f"learning rate {hp['lr']:g}, of values {hp['value_lr']:g} · "
         f"configuration {results.config}, fixed before the first run"
     )
     with st.expander("The configuration, and which runs are missing"):

@@ -43,18 +43,11 @@ def look(opened: Opened, usage: Usage) -> Report:
             format_func=lambda number: f"table {number}",
             key="usage table",
         )
-    return Report(opened, usage, _diagnosed(opened.key, identity(usage), usage, opened), table)
-
-
-def identity(usage: Usage) -> tuple[str, str, int, int]:
-    """What tells two scans apart in the cache."""
-    return usage.fingerprint, usage.corpus, usage.tokens, usage.seed
+    return Report(opened, usage, _diagnosed(opened.key, usage.identity, usage, opened), table)
 
 
 @st.cache_resource(max_entries=8, show_spinner="Judging every key …")
-def _diagnosed(
-    key: tuple[str, str], identity: tuple[str, str, int, int], _usage: Usage, _opened: Opened
-) -> Diagnosis:
+def _diagnosed(key: tuple[str, str], identity: str, _usage: Usage, _opened: Opened) -> Diagnosis:
     from inspector.analyses.causes import diagnose
 
     return diagnose(_usage, _opened.model)
@@ -196,7 +189,7 @@ def comparison(report: Report) -> None:
         "Gini: 0 is uniform. top50/90/99: fewest slots that cover that share of all reads. "
         "Weighted figures use |coefficient|.",
     )
-    frame = _measures(identity(report.usage), report.usage)
+    frame = _measures(report.usage.identity, report.usage)
     frame = frame[frame["table"] == report.table]
     left, right = st.columns(2)
     of = left.segmented_control(
@@ -223,7 +216,7 @@ def comparison(report: Report) -> None:
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def _measures(identity: tuple[str, str, int, int], _usage: Usage) -> pd.DataFrame:
+def _measures(identity: str, _usage: Usage) -> pd.DataFrame:
     from inspector.analyses.usage_measures import comparison_frame
 
     return comparison_frame(_usage)

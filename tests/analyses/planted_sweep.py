@@ -47,7 +47,7 @@ def planted(
     ]
     return SweepResults(
         config="planted",
-        settings={"optimisation": {"steps": STEPS}},
+        settings={"optimisation": {"steps": STEPS, "lr": 0.002, "value_lr": 0.01}},
         planned=tuple(planned or [(run.model, run.seed) for run in runs]),
         runs=tuple(runs),
         times={"microseconds_per_token": times} if times else {},

@@ -30,13 +30,29 @@ def test_terms_by_hand() -> None:
     """Token 9 is common to both clusters, 1 and 2 are each one's own; once is not enough."""
     tokens = np.array([[1, 9], [1, 9], [5, 9], [9, 2], [2, 9], [2, -1], [7, 7]])
     clusters = np.array([0, 0, 0, 1, 1, 1, -1])
-    first, second = distinctive_terms(tokens, clusters, 2, 10)
+    first, second = distinctive_terms(tokens[None], clusters, 2, 10)
     # Lengths are 3 * 1.5 and 2 * 1.5 + 1, A = 4.25; 9 amounts to 3 in all, 1 to 2, 2 to 2.5.
     a = 4.25
     assert 2 / 4.5 * math.log(1 + a / 2) > 1.5 / 4.5 * math.log(1 + a / 3)
     assert 2.5 / 4 * math.log(1 + a / 2.5) > 1.5 / 4 * math.log(1 + a / 3)
     assert first.tolist() == [1, 9]
     assert second.tolist() == [2, 9]
+
+
+def test_every_site_counts_alike_and_a_value_once() -> None:
+    clusters = np.array([0, 0, 1, 1])
+    first = np.array([[1, 2], [1, 2], [3, 4], [3, 4]])
+    second = np.array([[5, 6], [5, 6], [7, 0], [7, 0]])
+    alone, swapped = (
+        distinctive_terms(np.stack(order), clusters, 2, 10)
+        for order in ((first, second), (second, first))
+    )
+    assert [row.tolist() for row in alone] == [row.tolist() for row in swapped]
+    assert alone[0].tolist()[:2] == [1, 5]  # what both sites say first
+    lonely = np.array([[8, 1], [1, 2], [3, 4], [3, 4]])  # 8: one value, at two sites
+    found = distinctive_terms(np.stack([lonely, lonely]), clusters, 2, 10)
+    assert 8 not in found[0]
+    assert 1 in found[0]
 
 
 def test_planted_clusters_are_named_by_their_token(

@@ -35,8 +35,8 @@ def traces(figure: object) -> dict[str, list[object]]:
 def test_the_curve_goes_through_the_means_of_the_seeds() -> None:
     found = traces(sweep_figure(planted(RECALLS), "recall", "seen"))
     (curve,) = found["memory in place of dense blocks"]
-    assert list(curve.x) == [8.0, 10.0, 14.0]  # none lies apart; log2 of 1,024 and 16,384 slots
-    assert list(curve.y) == pytest.approx([0.51, 0.6, 0.72])
+    assert list(curve.x) == [8.0, 14.0]  # none lies apart; log2 of 16,384 slots
+    assert list(curve.y) == pytest.approx([0.51, 0.72])  # one with fewer seeds has but its runs
     runs, matched = found["each seed"]
     assert list(zip(runs.x, runs.y, strict=True)) == [
         (8.0, 0.5),

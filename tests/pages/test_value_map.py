@@ -87,7 +87,7 @@ def test_the_map_is_shown_as_the_engine_drew_it(
     assert (units == MapPoints(drawn.slots, drawn.xy).units).all()
     assert session.data("value map")["colouring"]["categories"] == list(drawn.cluster_names)
     said = session.sentence("map headline")
-    assert f"{SLOTS} values into {len(drawn.cluster_names)} groups" in said
+    assert f"{SLOTS} values, by their rows, into {len(drawn.cluster_names)} groups" in said
     assert any(
         f"Trustworthiness {drawn.trustworthiness:.3f}" in c.value for c in session.app.caption
     )

@@ -34,6 +34,8 @@ def decoding_rows(rows: Sequence[DecodingRow], *, key: str) -> None:
 
 
 def _packed(row: DecodingRow) -> dict[str, object]:
+    from inspector.analyses.value_quality import p_in_words
+
     clear = "stands out from" if row.passes else "no clearer than"
     return {
         "name": row.name,
@@ -41,7 +43,7 @@ def _packed(row: DecodingRow) -> dict[str, object]:
         "promoted": shown_scores(row.promoted),
         "suppressed": shown_scores(row.suppressed),
         "quality": f"{row.standing:.1f} σ {'✓' if row.passes else '–'}",
-        "qualityTip": f"p = {row.p_value:.3f}: {clear} random values of this table\nThe top "
+        "qualityTip": f"{p_in_words(row.p_value)}: {clear} random values of this table\nThe top "
         f"logit stands {row.standing:.2f} standard deviations above the vocabulary's mean.",
         "passes": bool(row.passes),
     }
