@@ -214,6 +214,7 @@ def specificity(changes: SlotChanges, tfidf: SlotTfidf) -> Specificity:
     if not count:
         return Specificity(0, 0.0, 0.0, None)
     best = np.argsort(-tfidf.score, kind="stable")[:count]
+    best = best[tfidf.reads[best] > 0]  # what isn't read isn't specific
     auc = None
     if count < changes.slots:
         test = mannwhitneyu(tfidf.score[touched], tfidf.score[~touched], method="asymptotic")
@@ -221,6 +222,6 @@ def specificity(changes: SlotChanges, tfidf: SlotTfidf) -> Specificity:
     return Specificity(
         touched=count,
         read=float((tfidf.reads[touched] > 0).mean()),
-        among_best=float(touched[best].mean()),
+        among_best=float(touched[best].sum()) / count,
         auc=auc,
     )

@@ -206,17 +206,21 @@ Part = str | tuple[str, str]
 class Fires:
     """When a slot fires, for its headline: the token with most of its reads, and the surest one.
 
-    ``sure_reads`` of the ``sure_contexts`` that end with the surest token read the slot.
+    ``sure_reads`` of the ``sure_contexts`` that end with the surest token read the slot. All of it
+    is known of ``sampled`` tokens drawn at random; None: of all that were scanned.
     """
 
     most: str
     surest: str
     sure_reads: int
     sure_contexts: int
+    sampled: int | None = None
 
 
-def fires(triggers: Triggers, token_text: Callable[[int], str]) -> Fires | None:
-    """When a slot fires; None if no read of it is known."""
+def fires(
+    triggers: Triggers, token_text: Callable[[int], str], sampled: int | None = None
+) -> Fires | None:
+    """When a slot fires, in all or in so many ``sampled`` tokens; None if no read is known."""
     if not len(triggers.ids):
         return None
     most = int(triggers.ids[triggers.reads.argmax()])
@@ -225,6 +229,7 @@ def fires(triggers: Triggers, token_text: Callable[[int], str]) -> Fires | None:
         token_text(int(triggers.ids[0])),
         int(triggers.reads[0]),
         int(triggers.occurrences[0]),
+        sampled,
     )
 
 
@@ -249,7 +254,10 @@ def headline(report: SlotReport, fires: Fires | None = None) -> list[Part]:
     parts += ["; it was read ", (reads, "strong"), f" (rank {use.by_reads.rank:,} of "]
     parts += [f"{use.slots:,}), most often by {site}·H{head}"]
     if fires is not None:
-        parts += [" and at ", (fires.most, "token")]
+        where = " and at "
+        if fires.sampled is not None:
+            where = f"; in {fires.sampled:,} tokens drawn at random of these, most often at "
+        parts += [where, (fires.most, "token")]
         if fires.surest != fires.most:
             parts += [", most surely at ", (fires.surest, "token")]
         parts += [f" (in {fires.sure_reads:,} of {fires.sure_contexts:,} contexts)"]

@@ -151,7 +151,8 @@ def candidates_figure(walk: LookupWalk, kept: int, chosen: int = 0) -> go.Figure
 
 
 def weights_figure(walk: LookupWalk, upto: int, labels: Sequence[str]) -> go.Figure:
-    """Weights of the reads, best first; those beyond ``upto`` are pale."""
+    """What each read counts, best first; those beyond ``upto`` are pale."""
+    plain = np.allclose(walk.weights, walk.coefficients)
     figure = go.Figure(
         go.Bar(
             x=walk.coefficients,
@@ -169,7 +170,8 @@ def weights_figure(walk: LookupWalk, upto: int, labels: Sequence[str]) -> go.Fig
         )
     )
     low, high = min(0.0, walk.coefficients.min()), max(walk.coefficients.max(), 1e-9)
-    figure.update_xaxes(title="weight", range=[1.15 * low, 1.18 * high])
+    title = "weight" if plain else "coefficient: weight times activation"
+    figure.update_xaxes(title=title, range=[1.15 * low, 1.18 * high])
     figure.update_yaxes(autorange="reversed", type="category", ticksuffix="  ")
     return _finished(figure, height=max(160, min(_HEIGHT, 46 * walk.knn + 70)))
 

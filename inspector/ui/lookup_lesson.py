@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from inspector.ui import lookup_steps
 from inspector.ui.lookup_stage import Stage
 
@@ -106,11 +108,20 @@ def _values(stage: Stage) -> Parts:
 
 
 def _weighted(stage: Stage) -> Parts:
-    return [
-        "Softmax turns the scores into weights that add up to one, and the values are ",
-        ("added in these proportions", "strong"),
-        ".",
-    ]
+    how = _WEIGHTS[stage.info.normalisation if stage.info else "softmax"]
+    activation = stage.info.activation if stage.info else "none"
+    if activation != "none":
+        how += f" Each is multiplied by {activation} of what the token has in common with a vector "
+        how += "of the slot: its coefficient, which may be negative."
+    return [f"{how} The values are ", ("added in these proportions", "strong"), "."]
+
+
+_WEIGHTS = {
+    "softmax": "Softmax turns the scores into weights that add up to one.",
+    "relu": "ReLU makes weights of the scores: those below nought count as nothing, and the sum "
+    "need not be one.",
+    "none": "The scores themselves are the weights here; they need not add up to one.",
+}
 
 
 def _gate(stage: Stage) -> Parts:
@@ -118,7 +129,14 @@ def _gate(stage: Stage) -> Parts:
         return ["Nothing gates or projects here: the sum is what the tiny memory puts out."]
     heads = "The sum" if stage.heads == 1 else f"All {stage.heads} heads' sums are added, and that"
     if stage.effect.gate is None:
-        return [f"{heads} goes on as it is: nothing in this layer depends on the token again."]
+        effect, same = stage.effect, stage.effect.summed.shape == stage.effect.written.shape
+        if same and np.allclose(effect.summed, effect.written, rtol=1e-3, atol=1e-6):
+            return [f"{heads} goes on as it is: nothing in this layer depends on the token again."]
+        return [
+            f"{heads} goes through a ",
+            ("fixed linear map", "strong"),
+            " to the model's width: nothing in this layer depends on the token again.",
+        ]
     return [
         f"{heads} is multiplied, number by number, by a ",
         ("gate", "strong"),
@@ -187,7 +205,9 @@ def _ask_slot(stage: Stage) -> Question:
     return Question(f"Which slot is key ({i}, {j})?", options, numbers.index(i * n + j))
 
 
-def _ask_weight(stage: Stage) -> Question:
+def _ask_weight(stage: Stage) -> Question | None:
+    if stage.info is not None and stage.info.normalisation != "softmax":
+        return None  # such weights have no bounds to choose from
     first = float(stage.walk.weights[0])
     bounds = ((0, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 1.01))
     options = tuple(f"{low:.0%} to {min(high, 1):.0%}" for low, high in bounds)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from inspector.analyses.lookup_effect import LookupEffect
     from inspector.analyses.lookup_walk import LookupWalk
     from inspector.capture.trace import Trace
+    from inspector.families.base import SiteInfo
 
 MODEL, TINY = "model", "tiny"
 _NAMES = {MODEL: "This model", TINY: "4 × 4"}
@@ -39,6 +40,11 @@ class Stage:
     def tiny(self) -> bool:
         """Whether it is the memory that one can check by hand."""
         return self.effect is None
+
+    @property
+    def info(self) -> SiteInfo | None:
+        """How the site differs from others; None of the tiny memory, which is plain."""
+        return self.opened.model.site(self.site).info if self.opened and not self.tiny else None
 
     def address(self, slot: int) -> str:
         """``(i, j)`` of a slot, as the figures label it."""

@@ -21,13 +21,14 @@ def log_colouring(name: str, counts: np.ndarray, none: str) -> Colouring:
     if not np.isfinite(low):
         low = 0.0
     share = np.clip((logs - low) / max(high - low, 1e-12), 0, 1)
-    ticks = [(at, round(float(np.expm1(low + at * (high - low))))) for at in (0.0, 0.5, 1.0)]
+    places = (0.0, 0.5, 1.0) if high > low else (0.5,)
+    ticks = [(at, round(float(np.expm1(low + at * (high - low))))) for at in places]
     return Colouring(
         name,
         "ramp",
         np.where(counts > 0, 1 + np.round(_LEVELS * share), 0).astype(np.uint8),
         values=counts.astype(np.float32),
-        ticks=tuple((at, f"{count:,}") for at, count in ticks) if high > low else ((0.5, "1"),),
+        ticks=tuple((at, f"{max(count, 1):,}") for at, count in ticks),
         none=none,
     )
 

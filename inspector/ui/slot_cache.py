@@ -98,6 +98,7 @@ class SlotStudy:
     triggers: Triggers
     every: np.ndarray  # coefficients of all reads of the table, or of some drawn at random
     ablation: SlotAblation
+    index: ReadIndex  # that all of it is of
 
 
 def study(opened: Opened, usage: Usage, index: ReadIndex, table: int, slot: int) -> SlotStudy:
@@ -127,6 +128,7 @@ def _study(
         find_triggers(reads, _usage, occurrences),
         every,
         ablate_slot(_opened.model, table, slot, strongest, random),
+        _index,
     )
 
 

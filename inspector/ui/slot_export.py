@@ -179,11 +179,15 @@ def _studied(view: SlotView, study: SlotStudy | None, asked: Pass | None) -> lis
     if study is not None and len(study.reads.token):
         shown = figures.weight_figure(study.reads.coefficient, study.every)
         figure = figures.standalone(shown, with_library=use is None)
-        parts.append(_card("How strongly", figure))
-        parts.append(_card("What sets it off", _table(slot_evidence.trigger_frame(view, study))))
+        drawn = slot_evidence.sampled(study.index)
+        parts.append(_card("How strongly", figure, drawn))
+        triggers = _table(slot_evidence.trigger_frame(view, study))
+        parts.append(_card("What sets it off", triggers, drawn))
         figure = figures.standalone(figures.ablation_figure(study.ablation), with_library=False)
         table = _table(study.ablation.to_frame())
-        parts.append(_card("What it does", figure + table, slot_evidence.control_note(study)))
+        parts.append(
+            _card("What it does", figure + table, f"{drawn} {slot_evidence.control_note(study)}")
+        )
     found = None if asked is None else asked.result()
     if found is not None:
         carried = slot_evidence.fact_frame(found, view)

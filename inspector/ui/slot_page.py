@@ -186,7 +186,10 @@ def parts_of_headline(view: SlotView, study: slot_cache.SlotStudy | None) -> lis
     """What the slot holds and when it fires, as parts of a sentence."""
     from inspector.analyses.slot_report import fires, headline
 
-    known = None if study is None else fires(study.triggers, view.opened.model.token_text)
+    known = None
+    if study is not None:
+        sampled = None if study.index.complete else study.index.sampled
+        known = fires(study.triggers, view.opened.model.token_text, sampled)
     return headline(view.report, known)
 
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from inspector.analyses.training_record import TrainingRecord
 
 _BOX: Final = "run path"
-_FRESH_S: Final = 180.0  # a record that grew so lately is followed
+_FRESH_S: Final = 180.0  # a record that grew so lately is followed, or within
+_INTERVALS: Final = 3  # times what its parts are apart
 _EVERY_S: Final = 2.0
 
 
@@ -109,10 +110,12 @@ def _is_fresh(path: Path) -> bool:
     if folder is None:
         return False
     try:
-        newest = max(file.stat().st_mtime for file in folder.glob("part-*.parquet"))
-    except (OSError, ValueError):  # parts are being joined just now
+        stamps = sorted(file.stat().st_mtime for file in folder.glob("part-*.parquet"))
+        newest = stamps[-1]
+    except (OSError, IndexError):  # parts are being joined just now
         return True
-    return time.time() - newest < _FRESH_S
+    apart = newest - stamps[-2] if len(stamps) > 1 else 0.0
+    return time.time() - newest < max(_FRESH_S, _INTERVALS * apart)
 
 
 def _curves(record: TrainingRecord, growing: bool) -> None:
@@ -121,7 +124,7 @@ def _curves(record: TrainingRecord, growing: bool) -> None:
     last = whole.iloc[-1]
     sentence(
         [
-            ("Growing: " if growing else "Ended: "),
+            ("Growing: " if growing else "No longer growing: "),
             f"after step {int(last['step']):,} the last {int(last['steps'])} steps read "
             f"{last['usage']:.1%} of {int(last['slots']):,} slots, as evenly as "
             f"{last['effective']:,.0f} slots would be read; {int(last['half_keys_dead'])} of "

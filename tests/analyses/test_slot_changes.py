@@ -158,6 +158,14 @@ def test_touched_slots_that_are_no_different_are_not(changes: SlotChanges) -> No
     assert found.among_best == 0
 
 
+def test_slots_that_the_text_does_not_read_are_not_its_most_specific(changes: SlotChanges) -> None:
+    score = np.zeros(64)
+    score[60:] = 0.5
+    touched = np.arange(64) < 10
+    found = specificity(replace(changes, touched=touched), scored(score))
+    assert (found.touched, found.read, found.among_best) == (10, 0.0, 0.0)
+
+
 def test_nothing_touched_is_no_division_by_zero(before: MemoryModel) -> None:
     found = specificity(slot_changes(before, before), scored(np.ones(64)))
     assert found == Specificity(0, 0.0, 0.0, None)

@@ -149,7 +149,7 @@ def test_an_old_record_has_ended(run: tuple[Path, Callable[[int], None]]) -> Non
     for part in (folder / "monitor").iterdir():
         os.utime(part, (before, before))
     session = UserSession("training", checkpoint="none", view="watch", run=folder / "monitor")
-    assert session.sentence("record headline").startswith("Ended: after step 3")
+    assert session.sentence("record headline").startswith("No longer growing: after step 3")
 
 
 def test_a_path_is_typed_and_remembered(run: tuple[Path, Callable[[int], None]]) -> None:

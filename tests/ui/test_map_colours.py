@@ -53,3 +53,8 @@ def test_more_categories_than_levels_share_the_last() -> None:
     assert len(colouring.categories) == 254
     assert colouring.categories[-1] == "others"
     assert colouring.levels.tolist() == [0, 1, 253, 254, 254]
+
+
+def test_counts_that_are_all_alike_have_their_own_tick() -> None:
+    ticks = log_colouring("reads", np.array([0, 5, 5]), none="never read").ticks
+    assert [text for _, text in ticks] == ["5"]
