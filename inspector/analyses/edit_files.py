@@ -11,11 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from inspector.analyses.edit_list import SlotEdit
+from inspector.capture.corpus_readers import is_text
 from inspector.errors import EditError
 
 URL_LIMIT: Final = 4_000  # characters: not every browser and server takes a longer address
 _READ_LIMIT: Final = 2**26  # characters of a list that is read, unpacked
 _EDITS_LIMIT: Final = 10_000
+_URL_EDITS: Final = 200  # a short address may unpack to very many, which would stall every page
+_URL_NUMBERS: Final = 2_000  # of new values
 _FORMAT: Final = 1
 
 
@@ -75,6 +78,9 @@ def edits_to_url(edits: Sequence[SlotEdit]) -> str | None:
     """
     if not edits:
         return ""
+    numbers = sum(len(row) for edit in edits for row in edit.values or ())
+    if len(edits) > _URL_EDITS or numbers > _URL_NUMBERS:
+        return None
     plain = json.dumps([edit.to_json() for edit in edits], separators=(",", ":"))
     packed = base64.urlsafe_b64encode(zlib.compress(plain.encode(), 9)).decode().rstrip("=")
     return packed if len(packed) <= URL_LIMIT else None
@@ -100,6 +106,11 @@ def edits_from_url(text: str) -> tuple[SlotEdit, ...]:
         listed = json.loads(plain)
     except (binascii.Error, zlib.error, ValueError, RecursionError):
         raise damaged from None
+    if isinstance(listed, list) and len(listed) > _URL_EDITS:
+        raise EditError(
+            f"This address holds {len(listed):,} edits, expected at most {_URL_EDITS}: more go "
+            "into a file."
+        )
     return edits_from_json({"format": _FORMAT, "edits": listed})
 
 
@@ -110,8 +121,8 @@ def _edit(plain: object) -> SlotEdit:
 
 
 def _text(name: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise EditError(f"found {name} = {str(value)[:40]}, expected a text")
+    if not isinstance(value, str) or not is_text(value):
+        raise EditError(f"found {name} = {ascii(value)[:40]}, expected a text in UTF-8")
     return value
 
 

@@ -6,6 +6,7 @@ reads fetch new values, of which a later edit's replace an earlier one's.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final, Literal, get_args
@@ -64,6 +65,10 @@ class SlotEdit:
             raise EditError("A factor belongs to an edit that scales, and to no other.")
         if (self.values is not None) != (self.kind == "replace"):
             raise EditError("New values belong to an edit that replaces, and to no other.")
+        if self.factor is not None and not math.isfinite(self.factor):
+            raise EditError(f"A factor is a finite number; found {self.factor}.")
+        if self.values is not None and len({len(row) for row in self.values}) > 1:
+            raise EditError("New values have different lengths; expected vectors of one table.")
         if self.values is not None and len(self.values) != len(self.slots):
             raise EditError(f"Found {len(self.values)} new values for {len(self.slots)} slots.")
 

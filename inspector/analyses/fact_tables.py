@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import reprlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from typing import Final
 import pandas as pd
 
 from inspector.analyses.facts import TEMPLATES, Fact, phrasings
+from inspector.capture.corpus_readers import is_text
 from inspector.errors import FactsError
 
 NEEDED: Final = ("subject", "relation", "object")
@@ -125,7 +127,7 @@ def _json_rows(text: str) -> Iterator[tuple[int, Cells | str]]:
             continue
         try:
             cells = json.loads(line)
-        except json.JSONDecodeError as problem:
+        except (ValueError, RecursionError) as problem:
             yield number, f"found no JSON ({problem}), expected a JSON object"
             continue
         yield number, cells if isinstance(cells, dict) else "expected a JSON object in each line"
@@ -166,6 +168,11 @@ def _columns(row: Sequence[str], name: str) -> tuple[list[str], bool]:
     missing = [column for column in NEEDED if column not in named]
     if missing:
         raise FactsError(f"{name} has no column {' and no column '.join(missing)}; {_SHAPE}.")
+    if twice := [column for column, times in Counter(named).items() if times > 1]:
+        raise FactsError(
+            f"{name} has the column {twice[0]!r} more than once; put {BETWEEN!r} between texts in "
+            "one cell, or use a row for each."
+        )
     return named, True
 
 
@@ -276,8 +283,8 @@ def _templates(own: Iterable[Fact]) -> dict[str, tuple[str, ...]]:
 
 def _text(cells: Cells, name: str) -> str:
     found = cells.get(name)
-    if not isinstance(found, str) or not found.strip():
-        raise FactsError(f"found {name} = {found!r}, expected a text")
+    if not isinstance(found, str) or not found.strip() or not is_text(found):
+        raise FactsError(f"found {name} = {reprlib.repr(found)}, expected a text in UTF-8")
     return found.strip()
 
 
@@ -287,12 +294,17 @@ def _texts(cells: Cells, name: str) -> tuple[str, ...]:
     if isinstance(found, str) and found.lstrip().startswith("["):
         try:
             found = json.loads(found)
-        except json.JSONDecodeError as problem:
-            raise FactsError(f"found {name} = {found!r}, which is no list ({problem})") from None
+        except (ValueError, RecursionError) as problem:
+            said = f"found {name} = {reprlib.repr(found)}, which is no list ({problem})"
+            raise FactsError(said) from None
     if isinstance(found, str):
         found = found.split(BETWEEN)
     if found is None:
         return ()
-    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
-        raise FactsError(f"found {name} = {found!r}, expected a text or a list of texts")
+    if not isinstance(found, list) or not all(
+        isinstance(item, str) and is_text(item) for item in found
+    ):
+        raise FactsError(
+            f"found {name} = {reprlib.repr(found)}, expected a text or a list of texts in UTF-8"
+        )
     return tuple(dict.fromkeys(item.strip() for item in found if item.strip()))

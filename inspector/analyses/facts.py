@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
+from inspector.capture.corpus_readers import is_text
 from inspector.errors import FactsError
 
 TEMPLATES: Mapping[str, tuple[str, str, str, str]] = {
@@ -138,7 +142,7 @@ def _parse(line: bytes) -> Fact:
         row = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError:
         raise FactsError("found bytes that are not UTF-8, expected UTF-8 text") from None
-    except json.JSONDecodeError as problem:
+    except (ValueError, RecursionError) as problem:
         raise FactsError(f"found no JSON ({problem}), expected a JSON object") from None
     if not isinstance(row, dict):
         raise FactsError(f"found a JSON {type(row).__name__}, expected an object")
@@ -150,13 +154,24 @@ def _parse(line: bytes) -> Fact:
 
 def _text(row: dict[str, object], name: str) -> str:
     text = row[name]
-    if not isinstance(text, str):
-        raise FactsError(f"found {name} = {text!r}, expected a text")
+    if not isinstance(text, str) or not is_text(text):
+        raise FactsError(f"found {name} = {reprlib.repr(text)}, expected a text in UTF-8")
     return text
 
 
 def _texts(row: dict[str, object], name: str) -> tuple[str, ...]:
     items = row[name]
-    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-        raise FactsError(f"found {name} = {items!r}, expected a list of texts")
+    if not isinstance(items, list) or not all(
+        isinstance(item, str) and is_text(item) for item in items
+    ):
+        raise FactsError(f"found {name} = {reprlib.repr(items)}, expected a list of texts in UTF-8")
     return tuple(items)
+
+
+@lru_cache(maxsize=16)
+def facts_digest(facts: tuple[Fact, ...]) -> str:
+    """The same for the same facts in the same order, and for no others."""
+    found = hashlib.blake2b(digest_size=16)
+    for fact in facts:
+        found.update(repr(fact).encode())
+    return found.hexdigest()

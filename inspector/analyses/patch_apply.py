@@ -36,16 +36,15 @@ def apply_patches(
         CacheError: it cannot be written.
     """
     check_out(checkpoint, out)
-    patch = stack_patches(patches, later_wins=later_wins)
     model = load(checkpoint, "cpu")
     if model.provenance.family != "native":
         raise CheckpointError(
             f"{checkpoint} is a {model.provenance.family} checkpoint; patches are written into "
             "native ones. `inspector convert` makes one of it, for which a patch can be made."
         )
-    check_base(model, patch)
     for each in patches:
         check_base(model, each)
+    patch = stack_patches(patches, later_wins=later_wins)
 
     def check(folder: Path) -> None:
         made = load(folder, "cpu")
@@ -56,7 +55,7 @@ def apply_patches(
 
     record = {"base": model.fingerprint, "patches": [each.to_json() for each in patches]}
     write_edited(
-        checkpoint,
+        model.path,
         out,
         [table_rows(part.table, part.slots, part.values) for part in patch.tables],
         {RECORD: json.dumps(record, indent=1, ensure_ascii=False) + "\n"},

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from inspector.analyses.patches import Patch, TablePatch
 from inspector.capture.cache import replacing
+from inspector.capture.corpus_readers import is_text
 from inspector.errors import PatchError
 
 SUFFIX: Final = ".patch.safetensors"
@@ -35,7 +36,11 @@ def write_patch(path: Path, patch: Patch) -> None:
 
     Raises:
         CacheError: it cannot be written.
+        PatchError: what is said of it is no text that a file can hold.
     """
+    for name in _TEXTS:
+        if not is_text(getattr(patch, name)):
+            raise PatchError(f"The patch's {name!r} is no text in UTF-8: half a character in it.")
     tensors = {
         # a copy each: they may share memory, which the format refuses
         f"table.{part.table}.{name}": getattr(part, name).contiguous().clone()
@@ -96,9 +101,9 @@ def _told(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
         raise PatchError(f"{path} is of a format that isn't known here; expected format {_FORMAT}.")
     for name in _TEXTS:
         text = told.get(name)
-        if not isinstance(text, str) or len(text) > _MOST_TEXT:
+        if not isinstance(text, str) or len(text) > _MOST_TEXT or not is_text(text):
             raise PatchError(
-                f"{path} is damaged: {name} is {str(text)[:40]!r}, expected a text of at most "
+                f"{path} is damaged: {name} is {str(text)[:40]!a}, expected a text of at most "
                 f"{_MOST_TEXT:,} characters."
             )
     if not isinstance(told.get("figures"), dict):

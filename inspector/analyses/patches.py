@@ -151,31 +151,40 @@ def patch_of_list(model: MemoryModel, edits: Sequence[SlotEdit], what: str, why:
     Raises:
         PatchError: one of them cannot be told by values: a mask, or an edit of less than a table.
     """
-    values: list[NewValues] = []
-    for edit in (edit for edit in edits if edit.on):
+    on = [edit for edit in edits if edit.on]
+    for edit in on:
         if edit.kind == "mask" or edit.narrowed:
             raise PatchError(
                 f"A patch holds values, and the {edit.kind} of slots {list(edit.slots[:8])} is "
                 "none: switch it off, or zero, scale, replace or swap them at the whole table."
             )
-        values.append(_as_values(model, edit, values))
-    return make_patch(model, values, what, why)
+    values = [made for made in as_edits(model, on) if isinstance(made, NewValues)]
+    return make_patch(model, [*values, *_scaled(model, on, overlay_values(values))], what, why)
 
 
-def _as_values(model: MemoryModel, edit: SlotEdit, before: Sequence[NewValues]) -> NewValues:
-    made = as_edits(model, [edit])[0]  # which also holds it against the model
-    if edit.kind == "replace":
-        assert isinstance(made, NewValues)
-        return made
-    slots = torch.tensor(edit.slots, device=model.device)
-    laid = overlay_values(before).get(edit.table)
-    old = _old(model, edit.table, slots)
-    if laid is not None:
-        old = laid.rows(model.sites[model.sites_of(edit.table)[0]], slots)
-    if edit.kind == "swap":
-        return NewValues(edit.table, slots, old.flip(0))
-    exact = torch.promote_types(old.dtype, torch.float32)
-    return NewValues(edit.table, slots, (old.to(exact) * (edit.factor or 0.0)).to(old.dtype))
+def _scaled(
+    model: MemoryModel, edits: Sequence[SlotEdit], laid: Mapping[int, Overlay]
+) -> list[NewValues]:
+    """What zeroed and scaled slots amount to as values, over the values ``laid`` by other edits.
+
+    Reads are scaled whatever stands in the list before or after: the factors act last.
+    """
+    factors: dict[int, dict[int, float]] = {}
+    for edit in edits:
+        if edit.kind in ("zero", "scale"):
+            own = factors.setdefault(edit.table, {})
+            for slot in edit.slots:
+                own[slot] = own.get(slot, 1.0) * (edit.factor or 0.0)
+    scaled = []
+    for table, own in factors.items():
+        slots = torch.tensor(list(own), device=model.device)
+        old = _old(model, table, slots)
+        if table in laid:
+            old = laid[table].rows(model.sites[model.sites_of(table)[0]], slots)
+        exact = torch.promote_types(old.dtype, torch.float32)
+        factor = torch.tensor(list(own.values()), dtype=exact, device=model.device)[:, None]
+        scaled.append(NewValues(table, slots, (old.to(exact) * factor).to(old.dtype)))
+    return scaled
 
 
 def _old(model: MemoryModel, table: int, slots: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from typing import Final
 
 from inspector.capture.corpus_readers import READERS, Piece, is_text, split
 from inspector.errors import CorpusError
+from inspector.families.roots import check_root
 
 _WHOLE: Final = 2**28  # files up to 256 MB are known by their content, larger by size and time
 _KNOWN = ", ".join(READERS)
@@ -62,7 +63,13 @@ def open_corpus(corpus: str | Path | Iterable[str] | Corpus, column: str = "text
         return corpus
     if not isinstance(corpus, str | Path):
         return _corpus_of_texts(corpus)
-    path = Path(corpus).expanduser()
+    try:
+        path = Path(corpus).expanduser()
+    except RuntimeError:
+        raise CorpusError(
+            f"There is no home directory as in {str(corpus)!r}. Give the full path.", Path(corpus)
+        ) from None
+    check_root(path)
     try:
         files = _files(path)
         identity = _identity(files, column)

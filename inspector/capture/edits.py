@@ -120,8 +120,8 @@ class MaskSlots:
     ``slots [masked]`` for the whole batch, ``[batch masked]`` with a row per variant, or
     ``[batch pos head masked]`` (axes of size 1 broadcast), padded with -1; ``positions
     [batch pos]`` bool limits where, None is everywhere. As with ``ZeroSlots``, name the sites
-    where there are several tables. It looks the reads up anew, so it comes before other edits,
-    and one of them names all the slots that are to go.
+    where there are several tables. It looks the reads up anew and makes the earlier edits' other
+    changes to them.
     """
 
     slots: Tensor
@@ -129,13 +129,22 @@ class MaskSlots:
     sites: frozenset[str] | None = None
 
     def __call__(self, made_from: LookupInput, reads: SiteReads) -> SiteReads:
-        """The site's own lookup over what is left."""
+        """The site's own lookup over what is left, by this edit and by those before it."""
         if not _covers(made_from.site, self.sites):
             return reads
         without = made_from.without(_per_read(self.slots))
         if self.positions is None:
             return without
         return _where(self.positions, without, reads)
+
+    def masked(self, made_from: LookupInput) -> Tensor | None:
+        """What it removes here, ``[batch pos head masked]``, -1 where it removes nothing."""
+        if not _covers(made_from.site, self.sites):
+            return None
+        gone = _per_read(self.slots)
+        if self.positions is None:
+            return gone
+        return torch.where(self.positions[:, :, None, None], gone, -1)
 
 
 @dataclass(frozen=True)

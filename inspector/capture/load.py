@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from huggingface_hub import constants
 
 import inspector.families.doge
 import inspector.families.meta
@@ -18,8 +19,9 @@ from inspector.capture.session import install_hooks, logits, session
 from inspector.capture.trace import written_parts
 from inspector.errors import CheckpointNotFound, DeviceUnavailable
 from inspector.families.base import MemoryModel
-from inspector.families.hub import fetch, hub_id
+from inspector.families.hub import HubId, fetch, fetched, hub_id
 from inspector.families.registry import open_checkpoint
+from inspector.families.roots import check_root
 
 _PROBE_TOKENS = 24
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5, torch.float16: 2e-2, torch.bfloat16: 5e-2}
@@ -59,7 +61,7 @@ def choose_device(device: str) -> torch.device:
     try:
         chosen = torch.device(device)
         torch.zeros(1, device=chosen).item()  # "meta" gives tensors, but no numbers
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, ImportError) as error:  # its module may be missing
         reason = str(error).splitlines()[0]
         raise DeviceUnavailable(
             f"The device {device!r} cannot be used here ({reason}). Try device='cpu'."
@@ -73,6 +75,8 @@ def load(
     dtype: torch.dtype | None = None,
     tokenizer: str | Path | None = None,
     routing: str | None = None,
+    *,
+    offline: bool = False,
 ) -> MemoryModel:
     """Open the checkpoint at ``path``, ready to be traced.
 
@@ -87,6 +91,7 @@ def load(
         tokenizer: its tokenizer's file, where the checkpoint doesn't bring one.
         routing: of Doge, ``token`` (every position by itself, as it writes; the default) or
             ``full`` (transformers' full pass over one text).
+        offline: open a name on the Hub only from what was fetched before, and ask nobody.
 
     Raises:
         UnsafeCheckpoint: it is a loader of your own, and those aren't allowed here.
@@ -99,7 +104,7 @@ def load(
         return open_loader(str(path), chosen, dtype)
     name = hub_id(path)
     model = open_checkpoint(
-        _expanded(path) if name is None else fetch(name),
+        _expanded(path) if name is None else _fetched(name) if offline else fetch(name),
         device=chosen,
         dtype=dtype,
         tokenizer=None if tokenizer is None else _expanded(tokenizer),
@@ -109,6 +114,17 @@ def load(
         model = replace(model, name=str(name))
     install_hooks(model)
     return model
+
+
+def _fetched(name: HubId) -> Path:
+    check_root(Path(constants.HF_HUB_CACHE))
+    folder = fetched(name)
+    if folder is None:
+        raise CheckpointNotFound(
+            f"{name} was not fetched from the Hub yet, or not all of it. Open it as the checkpoint "
+            "of the app, which offers to fetch it, or with `inspector.load`."
+        )
+    return folder
 
 
 def _expanded(path: str | Path) -> Path:

@@ -83,7 +83,9 @@ def open_loader(loader: str, device: torch.device, dtype: torch.dtype | None) ->
 def _function(loader: str) -> Any:
     module, _, name = loader.partition(":")
     here = str(Path.cwd())
-    sys.path.append(here)  # last, so that it hides nothing
+    added = here not in sys.path
+    if added:
+        sys.path.append(here)  # last, so that it hides nothing
     try:
         function = getattr(importlib.import_module(module), name, None)
     except ModuleNotFoundError as error:
@@ -91,7 +93,8 @@ def _function(loader: str) -> Any:
             f"{loader}: {error}. It is looked for on Python's path (PYTHONPATH) and in {here}."
         ) from None
     finally:
-        sys.path.remove(here)
+        if added:
+            sys.path.remove(here)
     if not callable(function):
         raise CheckpointError(f"{loader}: the module {module} has no function {name}.")
     return function

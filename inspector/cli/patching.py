@@ -51,6 +51,8 @@ def make(
 
     if out.exists():
         raise EditError(f"{out} is there already. Name another file, or delete it.")
+    if checkpoint.is_dir() and checkpoint.resolve() in out.resolve().parents:
+        raise EditError(f"{out} lies in the checkpoint, which is never written to. Name another.")
     facts = checkpoint_facts(checkpoint, facts_file)
     fact = _find(facts, about)
     model = load(checkpoint, device)

@@ -75,13 +75,12 @@ def scan(  # noqa: PLR0913, PLR0917  an option each
     if stopped():
         say(f"Stopped after {usage.tokens:,} tokens. The same command goes on from the last save.")
     measures, verdicts = measure_usage(usage), judge_usage(usage)
-    shown: list[Table | Group] = [_table(usage, measures)]
     payload = _payload(usage, measures, verdicts)
-    if text is not None:
-        specific = _specific(model, text, usage)
+    specific = {} if text is None else _specific(model, text, usage)
+    if specific:
         payload["specific"] = {table: rows.to_dict("records") for table, rows in specific.items()}
-        shown += [_specific_table(table, rows) for table, rows in specific.items()]
-    show(Group(*shown), payload, json_file)
+    found = (_specific_table(table, rows) for table, rows in specific.items())
+    show(Group(_table(usage, measures), *found), payload, json_file)
     for table in usage.tables:
         say(headline(usage, verdicts, table))
 

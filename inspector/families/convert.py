@@ -8,7 +8,6 @@ in blocks of rows, so that they may be larger than memory.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,10 +19,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from inspector.errors import CacheError, CheckpointError
+from inspector.errors import CheckpointError
 from inspector.families.base import MemoryModel, Site
 from inspector.families.native import open_native, tables_by_name
 from inspector.families.native_edit import check_out
+from inspector.families.new_folder import new_folder
 from inspector.families.registry import Opening
 from inspector.memory.llama import MemoryLlamaForCausalLM
 from inspector.memory.packed import PackedRows
@@ -117,23 +117,15 @@ def convert(model: MemoryModel, out: Path, report: Report = lambda done, total: 
     assert isinstance(model.module, MemoryLlamaForCausalLM)
     shards = _shards(model.module)
     size = sum(_bytes(tensor) for shard in shards for tensor in shard.values())
-    target = out.resolve()
+    target = out.expanduser().resolve()
     _check_disk(target, size)
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
-    try:
-        part.mkdir(parents=True)
+    with new_folder(target) as part:
         _write_config(model, part)
         assert isinstance(model.tokenizer, PreTrainedTokenizerFast)
         model.tokenizer.save_pretrained(part)
         _write_shards(shards, part, size, report)
         _copy_beside(model.path, part)
         error = _difference(model, part)
-        part.replace(target)
-    except OSError as problem:
-        reason = problem.strerror or problem
-        raise CacheError(f"{out} cannot be written: {reason}.") from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     tensors = sum(len(shard) for shard in shards)
     return Conversion(model.provenance.family, out, tensors, size, error)
 

@@ -8,10 +8,11 @@ torch.save. The pickle is read by names: nothing it could name is ever imported 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,7 +39,16 @@ class _Record:
 
 
 def _named(*args: Any) -> str:
+    if not all(type(arg) in (str, int) for arg in args):
+        raise ValueError("a path or a layout in it is made of something else than text")
     return ".".join(map(str, args))
+
+
+def _text(value: Any) -> str:
+    """``value`` if it's a text: others may be built so that telling them takes for ever."""
+    if type(value) is not str:
+        raise ValueError(f"a {type(value).__name__} stands in it for a name")
+    return value
 
 
 def _tuple(values: Iterable[Any] = ()) -> tuple[Any, ...]:
@@ -128,7 +138,7 @@ def _described(metadata: Any) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Names and sizes of all tensors."""
     for name, entry in metadata.state_dict_metadata.items():
         if hasattr(entry, "size"):
-            yield str(name), tuple(int(size) for size in entry.size)
+            yield _text(name), tuple(int(size) for size in entry.size)
 
 
 Piece = tuple[tuple[int, ...], str, int, int]  # offsets in the tensor; file, first byte, bytes
@@ -141,8 +151,8 @@ def _places(metadata: Any) -> Mapping[str, list[Piece]]:
         if getattr(info, "transform_descriptors", None):
             raise ValueError("its pieces are transformed, as by compression")
         offsets = tuple(int(offset) for offset in getattr(index, "offset", None) or ())
-        place = (offsets, str(info.relative_path), int(info.offset), int(info.length))
-        found.setdefault(str(index.fqn), []).append(place)
+        place = (offsets, _text(info.relative_path), int(info.offset), int(info.length))
+        found.setdefault(_text(index.fqn), []).append(place)
     return found
 
 
@@ -162,13 +172,29 @@ def _join(
             f"{folder}: the pieces of {name} do not make a tensor of {list(size)}; they are "
             f"{', '.join(str(list(part.shape)) for _, part in parts) or 'missing'}."
         )
+    for offsets, part in parts:
+        ends = [o + n for o, n in zip(offsets, part.shape, strict=False)]
+        fits = len(offsets) == part.ndim == len(size) and min(offsets, default=0) >= 0
+        if not fits or any(end > most for end, most in zip(ends, size, strict=True)):
+            raise CheckpointError(f"{folder}: a piece of {name} lies outside of {list(size)}.")
+    if _overlap(parts):
+        raise CheckpointError(
+            f"{folder}: two pieces of {name} lie over each other, so that some of it is missing."
+        )
     whole = torch.zeros(size, dtype=parts[0][1].dtype)
     for offsets, part in parts:
-        place = tuple(slice(o, o + n) for o, n in zip(offsets, part.shape, strict=False))
-        if whole[place].shape != part.shape:
-            raise CheckpointError(f"{folder}: a piece of {name} lies outside of {list(size)}.")
-        whole[place] = part
+        whole[tuple(slice(o, o + n) for o, n in zip(offsets, part.shape, strict=True))] = part
     return whole
+
+
+def _overlap(parts: Sequence[tuple[tuple[int, ...], Tensor]]) -> bool:
+    """Whether two pieces share a number."""
+    starts = np.array([offsets for offsets, _ in parts], dtype=np.int64)
+    ends = starts + np.array([part.shape for _, part in parts], dtype=np.int64)
+    return any(
+        bool(((starts[at] < ends[:at]) & (starts[:at] < ends[at])).all(1).any())
+        for at in range(1, len(parts))
+    )
 
 
 def _read(folder: Path, name: str, place: Any, files: dict[str, MappedFile]) -> Tensor:

@@ -7,6 +7,7 @@ there without a network. No file of code is ever fetched.
 from __future__ import annotations
 
 import fnmatch
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -42,9 +43,11 @@ _WEIGHTS: Final = (
     ("rest.pt", "values_q4.bin", "scales_q4.bin"),
     ("model.pt",),
 )
+_INDEX: Final = "model.safetensors.index.json"
+_PLAIN: Final = re.compile(r"[\w.-]+", re.ASCII)  # names of files that checkpoints are written with
 _BESIDE: Final = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json"),
-    *("merges.txt", "tokenizer.model", "generation_config.json", "model.safetensors.index.json"),
+    *("merges.txt", "tokenizer.model", "generation_config.json", _INDEX),
     *("meta.json", "mem_access_train.npy", "facts.jsonl", "metrics.json"),
     *("mean_gates.safetensors", "training.json", "README.md"),
 )
@@ -82,6 +85,8 @@ def hub_id(path: str | Path) -> HubId | None:
     found = _ID.fullmatch(text)
     if found is None or Path(text).exists() or Path(text.split("/", 1)[0]).is_dir():
         return None
+    if {"", ".", ".."} & set((found["revision"] or "main").split("/")):
+        return None  # the Hub's cache would look for it in another folder
     return HubId(found["repo"], found["revision"])
 
 
@@ -89,10 +94,21 @@ def fetched(name: HubId) -> Path | None:
     """The folder it was fetched to; None if some of it is missing there."""
     try:
         folder = Path(_cached(name))
-    except (LocalEntryNotFoundError, HFValidationError, ValueError):
+        files = [file.name for file in folder.iterdir()]
+    except (LocalEntryNotFoundError, HFValidationError, ValueError, OSError):
         return None
-    files = [file.name for file in folder.iterdir()] if folder.is_dir() else []
-    return folder if _chosen(files) else None
+    return folder if _chosen(files) and _all_shards(folder, files) else None
+
+
+def _all_shards(folder: Path, files: Sequence[str]) -> bool:
+    """Whether every file is there that the index of the weights names, where there is one."""
+    if _INDEX not in files:
+        return True
+    try:
+        named = json.loads((folder / _INDEX).read_text(encoding="utf-8"))["weight_map"]
+        return {str(name) for name in named.values()} <= set(files)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return True  # opening it will say what is wrong with its index
 
 
 def _cached(name: HubId) -> str:
@@ -165,10 +181,11 @@ def list_files(name: HubId) -> Listing:
 
 def _chosen(names: Sequence[str]) -> tuple[str, ...]:
     """The files of the first family all of whose files are there, and what is read beside them."""
+    plain = [name for name in names if _PLAIN.fullmatch(name)]
     for patterns in _WEIGHTS:
-        matched = [fnmatch.filter(names, pattern) for pattern in patterns]
+        matched = [fnmatch.filter(plain, pattern) for pattern in patterns]
         if all(matched):
-            own = [name for group in matched for name in group if "/" not in name]
+            own = [name for group in matched for name in group]
             beside = [name for name in names if name in _BESIDE and name not in own]
             return tuple(dict.fromkeys([*beside, *own]))
     return ()

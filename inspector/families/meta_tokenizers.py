@@ -15,6 +15,7 @@ from transformers import BatchEncoding, PreTrainedTokenizerFast
 from inspector.errors import CheckpointError, TokenizerNeeded
 from inspector.families.base import Tokenizer
 from inspector.families.meta_params import Params
+from inspector.families.roots import check_root
 
 _BOS, _EOS = "<|bos|>", "<|eos|>"
 
@@ -63,6 +64,7 @@ def _find(params: Params, given: Path | None) -> Path:
     places = [] if said is None else [Path(said), params.file.parent / Path(said).name]
     for place in places:
         if place.is_file():
+            check_root(place)
             return place
     where = f" It was at {said} where it was trained." if said else ""
     raise TokenizerNeeded(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,8 +13,9 @@ from typing import Any, BinaryIO, Final
 import torch
 from torch import Tensor
 
-from inspector.errors import CacheError, CheckpointError
+from inspector.errors import CheckpointError
 from inspector.families.base import MemoryModel, SiteInfo
+from inspector.families.new_folder import new_folder
 from inspector.memory.layer import HalfKeyScores
 
 _DTYPES: Final = {
@@ -23,6 +24,7 @@ _DTYPES: Final = {
     "F16": torch.float16,
     "BF16": torch.bfloat16,
 }
+_EDITED: Final = "edited_rows"  # in config.json: tells the copy from the original
 # They tell of the original's weights alone: what was measured on it, and how to train it further.
 _NOT_OF_THE_COPY: Final = (
     "README.md",
@@ -111,7 +113,7 @@ def check_out(checkpoint: Path, out: Path) -> None:
     Raises:
         CheckpointError: it exists and isn't an empty folder, or lies within the checkpoint.
     """
-    source, target = checkpoint.resolve(), out.resolve()
+    source, target = checkpoint.expanduser().resolve(), out.expanduser().resolve()
     if target == source or source in target.parents:
         raise CheckpointError(
             f"{out} lies in the checkpoint {checkpoint}, which is never written to. Name another "
@@ -147,26 +149,36 @@ def write_edited(
         CheckpointError: see ``check_out``; or a tensor isn't there or has no such rows.
         CacheError: it cannot be written, or the disk is full.
     """
-    check_out(checkpoint, out)
-    target = out.resolve()
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _copy(checkpoint.resolve(), part)
-        _patch(part, edits)
+    source = checkpoint.expanduser().resolve()
+    check_out(source, out)
+    with new_folder(out) as part:
+        _copy(source, part)
+        _patch(part, edits, checkpoint)
+        _mark(part / "config.json", edits)
         for name, text in (files or {}).items():
             (part / name).write_text(text, encoding="utf-8")
         check(part)
-        part.replace(target)
-    except OSError as problem:
-        reason = problem.strerror or problem
-        raise CacheError(f"{out} cannot be written: {reason}.") from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+
+
+def _mark(config: Path, edits: Sequence[NewRows]) -> None:
+    """Write into the configuration that rows are other than the original's.
+
+    Of a large table not every byte is hashed for a checkpoint's fingerprint, but its configuration
+    is: without this, what was computed of the original would pass for that of the copy.
+    """
+    if not edits:
+        return
+    said = json.loads(config.read_text(encoding="utf-8"))
+    digest = hashlib.sha256(str(said.get(_EDITED)).encode())
+    for edit in edits:
+        values = edit.values.detach().cpu().to(torch.float64).contiguous()
+        digest.update(f"{edit.tensor} {edit.rows.tolist()}".encode())
+        digest.update(values.numpy().tobytes())
+    said[_EDITED] = digest.hexdigest()
+    config.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
 
 
 def _copy(source: Path, target: Path) -> None:
-    target.mkdir()
     for file in sorted(path for path in source.rglob("*") if path.is_file()):
         place = file.relative_to(source)
         hidden = any(name.startswith(".") for name in place.parts)
@@ -176,7 +188,7 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfile(file, target / place)  # its bytes: not its mode, which may be read-only
 
 
-def _patch(folder: Path, edits: Sequence[NewRows]) -> None:
+def _patch(folder: Path, edits: Sequence[NewRows], checkpoint: Path) -> None:
     left = {edit.tensor: edit for edit in edits}
     for shard in sorted(folder.glob("model*.safetensors")):
         with shard.open("r+b") as file:
@@ -185,7 +197,7 @@ def _patch(folder: Path, edits: Sequence[NewRows]) -> None:
             for name in left.keys() & header.keys():
                 _patch_tensor(file, 8 + length, header[name], left.pop(name))
     if left:
-        raise CheckpointError(f"{folder.name} has no tensor {', '.join(sorted(left))}.")
+        raise CheckpointError(f"{checkpoint.name} has no tensor {', '.join(sorted(left))}.")
 
 
 def _patch_tensor(file: BinaryIO, start: int, entry: dict[str, Any], edit: NewRows) -> None:

@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as brief
 from typing import Any, Final
 
 import torch
@@ -133,10 +134,12 @@ def _tables_apart(files: Files, saved: Mapping[str, Any]) -> dict[str, Tensor]:
     names, shape = saved.get("table_keys"), saved.get("table_shape")
     sizes = tuple(shape) if isinstance(shape, list | tuple) else ()
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise CheckpointError(f"{files.weights}: table_keys is {names!r}; expected tensors' names.")
+        raise CheckpointError(
+            f"{files.weights}: table_keys is {brief(names)}; expected tensors' names."
+        )
     if len(sizes) != 2 or not all(type(size) is int and 0 < size < 2**40 for size in sizes):
         raise CheckpointError(
-            f"{files.weights}: table_shape is {shape!r}; expected two sizes, rows and their width."
+            f"{files.weights}: table_shape is {brief(shape)}; expected two sizes: rows, width."
         )
     _check_meta(files.weights.parent / META, *sizes)
     matrix = _packed(files, *sizes) if files.scales else _sixteen(files, *sizes)
@@ -157,8 +160,8 @@ def _check_meta(file: Path, rows: int, width: int) -> None:
     for name, size in (("rows", rows), ("dim", width)):
         if found.get(name, size) != size:
             raise CheckpointMismatch(
-                f"{file} says {name} = {found[name]!r}, but {REST} has {size}: they belong to "
-                "different checkpoints."
+                f"{file} says {name} = {brief(found[name])}, but {REST} has {size}: they "
+                "belong to different checkpoints."
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from reprlib import repr as brief
 from typing import Any, Final
 
 from torch import Tensor
@@ -54,8 +55,8 @@ def read_options(source: str, said: Any, tables: list[int], names: Iterable[str]
     if unknown:
         raise CheckpointError(
             f"{source} sets options that the inspector does not know: "
-            f"{', '.join(f'{key} = {said[key]!r}' for key in unknown[:6])}. They may change what "
-            "the model computes, so it isn't opened."
+            f"{', '.join(f'{key} = {brief(said[key])}' for key in unknown[:6])}. They may "
+            "change what the model computes, so it isn't opened."
         )
     numbers = {name: _whole(source, said, name) for name in (*_SIZES, *_MEMORY_SIZES)}
     blocks = {found[1] for name in names if (found := re.match(r"layers\.(\d+)\.", name))}
@@ -133,38 +134,44 @@ def memory_layers(source: str, said: Any) -> list[int]:
         CheckpointError: ``said`` is no configuration, or doesn't say it.
     """
     if not isinstance(said, Mapping):
-        raise CheckpointError(f"{source}: model_config is {said!r}; expected its settings by name.")
+        raise CheckpointError(
+            f"{source}: model_config is a {type(said).__name__}; expected its settings by name."
+        )
     value = said.get("mem_layers", [])
     if not isinstance(value, list | tuple) or not all(type(layer) is int for layer in value):
-        raise CheckpointError(f"{source}: mem_layers is {value!r}; expected numbers of blocks.")
+        raise CheckpointError(
+            f"{source}: mem_layers is {brief(value)}; expected numbers of blocks."
+        )
     return sorted(value)
 
 
 def _whole(source: str, said: Mapping[str, Any], key: str) -> int:
     value = said.get(key, _DEFAULTS.get(key))
     if type(value) is not int or not 0 < value < 2**31:
-        raise CheckpointError(f"{source}: {key} is {value!r}; expected a whole number above 0.")
+        raise CheckpointError(
+            f"{source}: {key} is {brief(value)}; expected a whole number above 0."
+        )
     return value
 
 
 def _real(source: str, said: Mapping[str, Any], key: str, default: float) -> float:
     value = said.get(key, default)
     if type(value) not in (int, float) or not 0 < value < 1e30:
-        raise CheckpointError(f"{source}: {key} is {value!r}; expected a number above 0.")
+        raise CheckpointError(f"{source}: {key} is {brief(value)}; expected a number above 0.")
     return float(value)
 
 
 def _flag(source: str, said: Mapping[str, Any], key: str) -> bool:
     value = said.get(key, _DEFAULTS[key])
     if not isinstance(value, bool):
-        raise CheckpointError(f"{source}: {key} is {value!r}; expected True or False.")
+        raise CheckpointError(f"{source}: {key} is {brief(value)}; expected True or False.")
     return value
 
 
 def _one_of(source: str, said: Mapping[str, Any], key: str, known: tuple[str, ...]) -> str:
     value = said.get(key, _DEFAULTS[key])
     if value not in known:
-        raise CheckpointError(f"{source}: {key} is {value!r}; expected {' or '.join(known)}.")
+        raise CheckpointError(f"{source}: {key} is {brief(value)}; expected {' or '.join(known)}.")
     return str(value)
 
 

@@ -105,7 +105,7 @@ def _opened(
     from inspector.capture.load import load, self_check
 
     start = time.perf_counter()
-    model = load(path, device=device, tokenizer=tokenizer, routing=routing)
+    model = load(path, device=device, tokenizer=tokenizer, routing=routing, offline=True)
     costs = measure_costs(model)
     torch.set_num_threads(1 if costs.total < _SMALL else os.cpu_count() or 1)
     check = self_check(model)

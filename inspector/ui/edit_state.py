@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import streamlit as st
@@ -111,12 +112,18 @@ def on(opened: Opened) -> EditsOn:
     records = tuple(edit for edit in history(opened).edits if edit.on)
     if not records:
         return EditsOn()
-    from inspector.analyses.edit_files import edits_to_text
     from inspector.analyses.edit_list import as_edits
 
     try:
         edits = as_edits(opened.model, records)
     except InspectorError as error:
         return EditsOn(records, problem=str(error))
-    key = hashlib.sha256(edits_to_text(records).encode()).hexdigest()
-    return EditsOn(records, Edited(key, edits))
+    return EditsOn(records, Edited(_key(records), edits))
+
+
+@lru_cache(maxsize=32)
+def _key(records: tuple[SlotEdit, ...]) -> str:
+    """Tells lists of edits apart."""
+    from inspector.analyses.edit_files import edits_to_text
+
+    return hashlib.sha256(edits_to_text(records).encode()).hexdigest()

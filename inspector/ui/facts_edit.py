@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import streamlit as st
 
-from inspector.errors import InspectorError, PromptError
+from inspector.errors import InspectorError
 from inspector.ui import edit_compare, edit_state, frame, state
 from inspector.ui.edit_form import EditAsked, make_edits
 from inspector.ui.edit_words import EXPLAINED, counted
@@ -226,8 +226,8 @@ def _try(view: FactView) -> None:
         return
     try:
         edit_compare.of_text(view.opened, text, on.edited)
-    except PromptError as error:
-        frame.problem("This text cannot be read.", error)
+    except InspectorError as error:
+        frame.problem("This text cannot be read with these edits.", error)
         return
     if st.button("Open this text in Trace", icon="🔎", key="trace edited"):
         state.write(text=text, more=None, pos=None)

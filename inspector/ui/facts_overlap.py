@@ -86,13 +86,13 @@ def _phrasings(view: FactView) -> None:
 
 
 def _relation_key(view: FactView) -> str:
-    facts = f"{view.facts.mine} {len(view.facts.known)}"
+    facts = f"{view.facts.identity}"
     relation = f"{view.opened.key} {view.opened.model.fingerprint} {view.fact.relation}"
     return f"map {relation} {view.scope} {view.kind} {facts}"
 
 
 def _subject_key(view: FactView) -> str:
-    return f"subject {view.key} {view.scope} {view.kind} {len(view.facts.known)}"
+    return f"subject {view.key} {view.scope} {view.kind} {view.facts.identity}"
 
 
 def _relation(view: FactView) -> None:

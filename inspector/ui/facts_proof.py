@@ -34,7 +34,7 @@ def show(view: FactView) -> None:
             if view.report.asked.known and view.opened.model.sites:
                 st.caption("Overlap shows whether its phrasings have one each.")
             return
-        key = f"proof {view.key} {view.scope} {view.kind} {len(view.facts.known)}"
+        key = f"proof {view.key} {view.scope} {view.kind} {view.facts.identity}"
         why = "Ablates the core set, its controls and the swap, and asks 100 unrelated facts."
         proof = background(key, "Proving", _work(view), "Prove it", why)
         if proof is None:

@@ -14,7 +14,7 @@ from inspector.ui import cache, frame, samples, state
 from inspector.ui.cache import Opened
 from inspector.ui.components import sentence
 from inspector.ui.facts_source import FactSet
-from inspector.ui.facts_view import background, identity, told
+from inspector.ui.facts_view import background, told
 from inspector.ui.jobs import Cancelled, Job
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def prove_some(opened: Opened, facts: FactSet, scope: Scope) -> None:
             st.caption("This checkpoint has no memory layers.")
             return
         count = min(_PROVEN, len(facts.facts))
-        known = hash(tuple(identity(fact) for fact in facts.facts))
+        known = facts.asked
         found: ProofSample | None = background(
             f"proofs {opened.key} {opened.model.fingerprint} {scope} {known}",
             "Proving",
@@ -131,7 +131,7 @@ def _other(opened: Opened) -> Opened | None:
 
 def _recall(name: str, opened: Opened, facts: FactSet) -> FactRecall | None:
     count = len(facts.facts)
-    known = hash(tuple(identity(fact) for fact in facts.facts))
+    known = facts.asked
     return background(  # type: ignore[no-any-return]
         f"recall {opened.key} {opened.model.fingerprint} {known}",
         f"Asking {name}",

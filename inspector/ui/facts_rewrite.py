@@ -52,7 +52,7 @@ def show(view: FactView) -> None:
 
 
 def _key(view: FactView, answer: str | None) -> str:
-    return f"rewrite {view.key} {len(view.facts.known)} {answer or _FORGET}"
+    return f"rewrite {view.key} {view.facts.identity} {answer or _FORGET}"
 
 
 def statements(facts: Sequence[Fact]) -> list[str]:

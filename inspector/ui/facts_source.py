@@ -45,6 +45,20 @@ class FactSet:
     mine: bool
 
     @property
+    def asked(self) -> str:
+        """Tells the facts to choose from, likewise."""
+        from inspector.analyses.facts import facts_digest
+
+        return facts_digest(self.facts)
+
+    @property
+    def identity(self) -> str:
+        """Tells all facts known here from those of another view, by what they say."""
+        from inspector.analyses.facts import facts_digest
+
+        return facts_digest(self.known)
+
+    @property
     def known(self) -> tuple[Fact, ...]:
         """All of them, the user's first: what proofs and edits draw other facts from."""
         if not self.mine:
@@ -251,11 +265,13 @@ def _left_out(table: FactTable) -> bool:
 
 
 def _table(text: str, own: tuple[Fact, ...], name: str) -> FactTable:
-    return _read(text, len(own), name, own)
+    from inspector.analyses.facts import facts_digest
+
+    return _read(text, facts_digest(own), name, own)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _read(text: str, count: int, name: str, _own: tuple[Fact, ...]) -> FactTable:
+def _read(text: str, known: str, name: str, _own: tuple[Fact, ...]) -> FactTable:
     from inspector.analyses.fact_tables import parse_facts
 
     return parse_facts(text, _own, name=name)

@@ -78,7 +78,9 @@ def facts_pass(opened: Opened, facts: tuple[Fact, ...]) -> Pass:
         told = _told(job, "facts")
         return _kept(fact_reads(opened.model, facts, told, job.cancelled))
 
-    key = f"facts {opened.key} {opened.model.fingerprint} {hash(facts)}"
+    from inspector.analyses.facts import facts_digest
+
+    key = f"facts {opened.key} {opened.model.fingerprint} {facts_digest(facts)}"
     return Pass(key, "Asking every fact", work)
 
 

@@ -112,4 +112,5 @@ def selected_slots() -> tuple[int, ...]:
     if listed is None:
         checkpoint, slots = st.session_state.get(SELECTION, (None, ()))
         return tuple(slots) if checkpoint == read(CHECKPOINT) else ()
-    return tuple(int(part) for part in listed.split(",") if part.isascii() and part.isdigit())
+    parts = (part for part in listed.split(",") if part.isascii() and part.isdigit())
+    return tuple(int(part) for part in parts if len(part) < 19)  # no slot has a longer number

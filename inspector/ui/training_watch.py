@@ -49,12 +49,18 @@ def _default() -> str:
 def _look(path: Path) -> None:
     from inspector.analyses.snapshots import find_snapshots
     from inspector.analyses.training_record import record_folder
+    from inspector.families.roots import check_root
 
     if not _exists(path):
         frame.problem(
             "There is nothing to watch.",
             TrainingError(f"{path} does not exist; expected the folder of a run or of snapshots."),
         )
+        return
+    try:
+        check_root(path)
+    except InspectorError as error:
+        frame.problem("There is nothing to watch.", error)
         return
     recorded = path.is_file() or record_folder(path) is not None
     if recorded:

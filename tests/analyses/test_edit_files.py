@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 
 import pytest
 from hypothesis import given
@@ -147,3 +149,19 @@ def test_a_change_after_an_undo_forgets_what_was_undone() -> None:
     history = EditHistory().added(MASK).undone().added(ZERO)
     assert (history.edits, history.future) == ((ZERO,), ())
     assert history.changed(history.edits) is history
+
+
+def test_a_short_url_that_holds_very_many_edits_is_refused() -> None:
+    many = [SlotEdit("zero", (1,))] * 201
+    assert edits_to_url(many) is None
+    packed = base64.urlsafe_b64encode(
+        zlib.compress(json.dumps([edit.to_json() for edit in many]).encode())
+    )
+    with pytest.raises(EditError, match="holds 201 edits"):
+        edits_from_url(packed.decode().rstrip("="))
+
+
+def test_half_a_character_is_no_text() -> None:
+    plain = SlotEdit("zero", (1,), note="x").to_json() | {"note": "\ud800"}
+    with pytest.raises(EditError, match=r"Edit 1: found note = .*expected a text in UTF-8"):
+        edits_from_json({"format": 1, "edits": [plain]})

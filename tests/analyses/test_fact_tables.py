@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from inspector.analyses.fact_tables import FactTable, parse_facts, read_fact_table
-from inspector.analyses.facts import Fact, phrasings
+from inspector.analyses.facts import Fact, phrasings, read_facts
 from inspector.errors import FactsError
 
 OWN = (
@@ -170,3 +170,30 @@ def test_a_broken_quote_is_a_bad_row() -> None:
     assert table.bad[0].row == 2
     assert "is no CSV" in table.bad[0].problem
     assert [fact.subject for fact in table.facts] == ["B"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"subject":' + "[" * 100_000,
+        '{"subject":' + "1" * 5_000 + "}",
+        '{"subject":"\\ud800","relation":"r","object":"o","prompt":"p"}',
+        '{"subject":"s","relation":"r","object":"o","prompts":"' + "[" * 100_000 + '"}',
+        '{"subject":"s","relation":"r","object":"o","prompts":["\\ud800"]}',
+    ],
+    ids=["deep", "long number", "half a character", "deep prompts", "half a character in a prompt"],
+)
+def test_hostile_rows_are_bad_rows(line: str, tmp_path: Path) -> None:
+    good = '{"subject":"Peru","relation":"r","object":"Lima","prompt":"p"}'
+    found = parse_facts(f"{line}\n{good}")
+    assert [bad.row for bad in found.bad] == [1]
+    assert len(found.bad[0].problem) < 400
+    assert [fact.subject for fact in found.facts] == ["Peru"]
+    (tmp_path / "facts.jsonl").write_text(line)
+    with pytest.raises(FactsError, match="line 1"):
+        read_facts(tmp_path / "facts.jsonl")
+
+
+def test_a_column_named_twice_is_refused_and_none_of_it_lost() -> None:
+    with pytest.raises(FactsError, match="'prompt' more than once"):
+        parse_facts("subject,relation,object,prompt,prompt\nA,r,B,first,second")

@@ -77,6 +77,28 @@ def test_of_a_list_zeroed_and_scaled_slots_become_values(model: MemoryModel) -> 
 
 
 @pytest.mark.parametrize(
+    "kinds",
+    [
+        *(("zero", "replace"), ("replace", "zero"), ("zero", "swap"), ("scale", "swap", "scale")),
+        ("replace", "scale", "swap", "zero"),
+    ],
+)
+def test_a_patch_of_a_list_does_what_the_list_does_in_any_order(
+    model: MemoryModel, kinds: tuple[str, ...]
+) -> None:
+    made = {
+        "zero": SlotEdit("zero", EVERY[:20]),
+        "scale": SlotEdit("scale", EVERY[10:40], factor=-1.5),
+        "swap": SlotEdit("swap", (5, 45)),
+        "replace": SlotEdit("replace", EVERY[:30], values=((0.5,) * 32,) * 30),
+    }
+    edits = [made[kind] for kind in kinds]
+    expected = under(model, *as_edits(model, edits))
+    patch = patch_of_list(model, edits, "all")
+    torch.testing.assert_close(under(model, *patch.new_values()), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
     "edit",
     [
         SlotEdit("mask", (1,)),

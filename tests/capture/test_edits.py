@@ -159,6 +159,20 @@ def test_mask_slots(model: MemoryModel, plain: Observation) -> None:
     assert torch.equal(observe(model, IDS, [MaskSlots(padded)]).logits, seen.logits)
 
 
+def test_two_masks_remove_what_one_of_both_does(model: MemoryModel) -> None:
+    first, second = torch.arange(0, 30), torch.arange(20, 50)
+    both = observe(model, IDS, [MaskSlots(torch.arange(0, 50))])
+    one_by_one = observe(model, IDS, [MaskSlots(first), MaskSlots(second)])
+    assert torch.equal(one_by_one.logits, both.logits)
+    last = torch.zeros(IDS.shape, dtype=torch.bool)
+    last[:, -1] = True
+    partly = observe(model, IDS, [MaskSlots(first, last), MaskSlots(second)])
+    # At the first site, whose inputs no edit has changed.
+    alone = observe(model, IDS, [MaskSlots(second)])
+    assert torch.equal(partly.reads["L0"].slots[:, -1], both.reads["L0"].slots[:, -1])
+    assert torch.equal(partly.reads["L0"].slots[:, 0], alone.reads["L0"].slots[:, 0])
+
+
 def test_mask_slots_at_one_site(model: MemoryModel) -> None:
     edit = MaskSlots(torch.arange(0, 64, 2), sites=L0)
     even = set(range(0, 64, 2))

@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 import torch
 
+from inspector.capture.corpus import open_corpus
 from inspector.capture.load import load
 from inspector.errors import (
     CheckpointError,
     CheckpointMismatch,
     CheckpointNotFound,
+    CorpusError,
     InspectorError,
     UnsafeCheckpoint,
 )
@@ -191,7 +193,7 @@ def change_saved(file: Path, change: Callable[[dict[str, Any]], Any]) -> None:
         (lambda s: s.update(table_shape=[0, 32]), CheckpointError, "two sizes"),
         (lambda s: s.update(table_keys=["x"]), CheckpointMismatch, "x is not expected"),
         (lambda s: s.pop("state_dict"), CheckpointError, "model_config and state_dict"),
-        (lambda s: s.pop("model_config"), CheckpointError, "model_config is None"),
+        (lambda s: s.pop("model_config"), CheckpointError, "model_config is a NoneType"),
     ],
 )
 def test_four_bits_that_disagree(
@@ -296,6 +298,19 @@ def test_outside_of_the_roots(
     refused(inside, UnsafeCheckpoint, "lies outside")
     monkeypatch.setenv("INSPECTOR_ROOTS", "")
     assert load(outside, device="cpu").name == "model"
+
+
+def test_roots_hold_for_corpora(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "inside").mkdir()
+    for place in (tmp_path / "inside" / "a.txt", tmp_path / "secret.txt"):
+        place.write_text("text")
+    monkeypatch.setenv("INSPECTOR_ROOTS", str(tmp_path / "inside"))
+    assert open_corpus(tmp_path / "inside" / "a.txt").identity
+    with pytest.raises(UnsafeCheckpoint, match="outside of the folders"):
+        open_corpus(tmp_path / "secret.txt")
+    monkeypatch.setenv("INSPECTOR_ROOTS", "")
+    with pytest.raises(CorpusError, match="no home directory"):
+        open_corpus("~no-such-user/x.txt")
 
 
 def test_a_root_that_starts_alike_is_another(

@@ -70,6 +70,38 @@ def test_pieces_that_make_no_whole_are_refused(tmp_path: Path, rows: Any) -> Non
         read_dcp(tmp_path / "step")
 
 
+def test_pieces_that_lie_over_each_other_are_refused(tmp_path: Path) -> None:
+    whole = torch.randn(10, 3)
+    write_pieces(tmp_path / "step", "model.x", whole, [(0, 6), (4, 8)])
+    with pytest.raises(CheckpointError, match=r"two pieces of model\.x lie over each other"):
+        read_dcp(tmp_path / "step")
+
+
+def test_a_piece_outside_of_its_tensor_is_refused(tmp_path: Path, folder: Path) -> None:
+    described = pickle.loads((folder / ".metadata").read_bytes())  # noqa: S301  our own
+    name = next(iter(described.state_dict_metadata))
+    entry = described.state_dict_metadata[name]
+    entry.size = torch.Size([2 * entry.size[0], *entry.size[1:]])
+    (place,) = [index for index in described.storage_data if index.fqn == name]
+    again = metadata.MetadataIndex(name, torch.Size([entry.size[0], *place.offset[1:]]))
+    described.storage_data[again] = described.storage_data[place]
+    (folder / ".metadata").write_bytes(pickle.dumps(described))
+    with pytest.raises(CheckpointError, match="lies outside of"):
+        read_dcp(folder)
+
+
+def test_a_name_that_is_no_text_is_refused_without_being_told(folder: Path) -> None:
+    nested: Any = ("x",)
+    for _ in range(60):  # told in full it would fill any memory
+        nested = (nested, nested)
+    described = pickle.loads((folder / ".metadata").read_bytes())  # noqa: S301  our own
+    place = next(iter(described.storage_data))
+    described.storage_data[place] = filesystem._StorageInfo(nested, 0, 10)
+    (folder / ".metadata").write_bytes(pickle.dumps(described))
+    with pytest.raises(CheckpointError, match="a tuple stands in it for a name"):
+        read_dcp(folder)
+
+
 def test_nothing_is_imported_that_the_metadata_names(tmp_path: Path, folder: Path) -> None:
     mark = tmp_path / "mark"
 

@@ -54,6 +54,10 @@ def _point_at(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ("org/name/more", None),
         ("org/na me", None),
         ("org/name@", None),
+        ("org/name@..", None),
+        ("org/name@../../evil", None),
+        ("org/name@/etc", None),
+        ("org/name@a//b", None),
     ],
 )
 def test_names_are_told_from_paths(text: str, expected: HubId | None) -> None:
@@ -169,3 +173,37 @@ def test_roots_hold_for_what_is_fetched(
     with pytest.raises(UnsafeCheckpoint, match="INSPECTOR_ROOTS"):
         inspector.load("org/tiny", device="cpu")
     assert not hub.asked
+
+
+def test_half_of_it_is_not_fetched_by_opening_what_is_here(
+    hub: SmallHub, tiny_checkpoint: Callable[..., Path]
+) -> None:
+    own = hub.repositories["org/tiny"]
+    (own / "model.safetensors").unlink()
+    shutil.copytree(tiny_checkpoint(max_shard_size="20KB"), own, dirs_exist_ok=True)
+    shards = sorted(own.glob("model*.safetensors"))
+    assert len(shards) > 1
+
+    def stop(done: int, total: int, file: str) -> None:
+        if file == shards[1].name:
+            raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        fetch(HubId("org/tiny"), stop)
+    sent = len(hub.files_sent())
+    assert fetched(HubId("org/tiny")) is None
+    with pytest.raises(CheckpointNotFound, match="not fetched from the Hub yet, or not all"):
+        inspector.load("org/tiny", "cpu", offline=True)
+    assert len(hub.files_sent()) == sent
+    fetch(HubId("org/tiny"))
+    hub.failing = True
+    assert inspector.load("org/tiny", "cpu", offline=True).name == "org/tiny"
+
+
+def test_a_revision_that_is_a_folder_of_the_cache_is_not_here(
+    hub: SmallHub, tmp_path: Path
+) -> None:
+    fetch(HubId("org/tiny"))
+    refs = tmp_path / "cache" / "models--org--tiny" / "refs"
+    (refs / "feature").mkdir()
+    assert fetched(HubId("org/tiny", "feature")) is None

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from inspector.errors import CacheError, CheckpointError
+from inspector.families import fingerprint
 from inspector.families.native_edit import (
     NewRows,
     half_key_rows,
@@ -87,6 +88,32 @@ def test_a_copy_differs_in_the_named_rows_alone(
     assert (new[TABLE][[3, 63]] == 0.25).all()
     assert (new[KEYS].view(-1, 8)[[15, 21]] == 0.5).all()
     assert opened(tmp_path / "out").fingerprint != opened(path).fingerprint
+
+
+def test_a_copy_never_passes_for_its_original(
+    tiny_checkpoint: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fingerprint, "_WHOLE", 2**14)  # as if the table were above 256 MB
+    monkeypatch.setattr(fingerprint, "_BLOCK", 1)
+    path = tiny_checkpoint()
+    value = opened(path).tables[0].weight[3].clone()
+    value[0] += 1e-3  # two bytes or so, that no block hits
+    rows = [table_rows(0, torch.tensor([3]), value[None])]
+    write_edited(path, tmp_path / "once", rows)
+    write_edited(tmp_path / "once", tmp_path / "twice", rows)
+    prints = [opened(each).fingerprint for each in (path, tmp_path / "once", tmp_path / "twice")]
+    assert len(set(prints)) == 3
+
+
+def test_nothing_of_others_is_removed_beside_it(
+    tiny_checkpoint: Callable[..., Path], tmp_path: Path
+) -> None:
+    other = tmp_path / f"out.{os.getpid()}.part"
+    other.mkdir()
+    (other / "mine").write_text("mine")
+    write_edited(tiny_checkpoint(), tmp_path / "out", [])
+    assert (other / "mine").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", other.name]
 
 
 def test_what_tells_of_the_original_alone_is_not_copied(

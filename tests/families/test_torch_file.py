@@ -118,3 +118,10 @@ def test_a_file_that_is_not_there_or_empty(tmp_path: Path) -> None:
     (tmp_path / "empty.pt").touch()
     with pytest.raises(CheckpointError, match="is empty"):
         read_torch_file(tmp_path / "empty.pt")
+
+
+def test_a_tensor_larger_than_what_is_stored_of_it_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path, {"a": torch.randn(1, 8).expand(2**31 - 2, 8)})
+    assert path.stat().st_size < 10_000
+    with pytest.raises(CheckpointError, match="larger than its record"):
+        read_torch_file(path)
