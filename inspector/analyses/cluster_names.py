@@ -149,7 +149,7 @@ def distinctive_terms(
     by_rank = np.broadcast_to(1 / np.arange(1, tokens.shape[2] + 1), tokens.shape)[kept]
     place = (clusters[points], tokens[kept])
     amounts = sparse.csr_matrix((by_rank, place), shape=(count, vocabulary))
-    pairs = np.unique(points * vocabulary + tokens[kept])  # a value counts once, at however many
+    pairs = np.unique(points * vocabulary + tokens[kept])  # a value counts once
     saying, said = np.divmod(pairs, vocabulary)
     once = (np.ones(len(pairs)), (clusters[saying], said))
     times = sparse.csr_matrix(once, shape=(count, vocabulary))
