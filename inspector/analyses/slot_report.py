@@ -256,7 +256,7 @@ def headline(report: SlotReport, fires: Fires | None = None) -> list[Part]:
     if fires is not None:
         where = " and at "
         if fires.sampled is not None:
-            where = f"; in {fires.sampled:,} tokens drawn at random of these, most often at "
+            where = f"; in a sample of {fires.sampled:,} tokens most often at "
         parts += [where, (fires.most, "token")]
         if fires.surest != fires.most:
             parts += [", most surely at ", (fires.surest, "token")]

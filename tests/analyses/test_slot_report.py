@@ -168,6 +168,16 @@ def test_when_it_fires_by_hand() -> None:
     assert fires(Triggers(*[nothing] * 5), str) is None
 
 
+def test_what_is_known_of_a_sample_is_said_to_be(model: MemoryModel, usage: Usage) -> None:
+    slot = int(table_reads(usage, 0).argmax())
+    report = report_slot(model, SlotAddress("L2", slot), None, usage, judge_usage(usage))
+    whole = spoken(report, Fires("a", "b", 4, 5))
+    assert " and at a, most surely at b (in 4 of 5 contexts)" in whole
+    assert "sample" not in whole
+    drawn = spoken(report, Fires("a", "a", 4, 5, sampled=1200))
+    assert "; in a sample of 1,200 tokens most often at a (in 4 of 5 contexts)" in drawn
+
+
 def test_where_an_output_is_no_sum_only_raw_is_said(tiny_checkpoint: Written) -> None:
     model = load(tiny_checkpoint(memory_layers=[1], memory_projection="swiglu"), device="cpu")
     site = model.sites["L1"]
