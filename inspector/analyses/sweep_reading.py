@@ -1,146 +1,27 @@
-"""What a sweep shows, in figures and in words: where memory wins, where it does not, over what.
+"""What a sweep shows, in words: where memory wins, where it does not, over what.
 
-Models are set against each other over the seeds that both have. A difference counts only where
-these are three or more, every run of one is better than every run of the other, and the means lie
-further apart than twice the larger standard deviation over the seeds. Anything less is within the
-seeds' spread and claimed by no sentence.
+Nothing within the seeds' spread is claimed by any sentence: see ``sweep_comparison``.
 """
 
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from collections.abc import Sequence
 
 import pandas as pd
 
-from inspector.analyses.sweep_results import FinishedRun, SweepResults
-
-Measure = Literal["recall", "nll"]
-Phrasing = Literal["seen", "heldout"]
-Verdict = Literal["better", "worse", "within the spread", "not judged"]
-FEWEST_RUNS: Final = 3
-_DEVIATIONS: Final = 2.0
-_TIGHT: Final = "\u00a0"  # keeps what belongs together on one line
-
-
-@dataclass(frozen=True)
-class Seeds:
-    """One measure of one model, over its seeds: ``values`` by seed, and their mean."""
-
-    values: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        """Mean over the seeds."""
-        return statistics.fmean(self.values)
-
-    @property
-    def deviation(self) -> float | None:
-        """Standard deviation over the seeds; None of a single one."""
-        return statistics.stdev(self.values) if len(self.values) > 1 else None
-
-
-@dataclass(frozen=True)
-class ModelSummary:
-    """All finished runs of one model; ``microseconds`` a token, None where not measured."""
-
-    model: str
-    kind: str
-    half_keys: int
-    runs: tuple[FinishedRun, ...]
-    microseconds: float | None
-
-    def __post_init__(self) -> None:
-        """Refuse a summary of nothing."""
-        if not self.runs:
-            raise ValueError(f"no run of {self.model}")
-
-    @property
-    def label(self) -> str:
-        """The model in words, as an axis or a table names it."""
-        n = _by(self.half_keys)
-        return {
-            "dense": "no memory",
-            "memory": f"{n} slots",
-            "dense-flops": f"dense, arithmetic of {n}",
-            "dense-params": f"dense, parameters of {n}",
-        }[self.kind]
-
-    def seeds(
-        self, measure: Measure, phrasing: Phrasing, only: Collection[int] | None = None
-    ) -> Seeds:
-        """One measure over the seeds, or ``only`` some: recall as a share, NLL in nats."""
-        runs = [run for run in self.runs if only is None or run.seed in only]
-        answers = [run.seen if phrasing == "seen" else run.heldout for run in runs]
-        return Seeds(tuple(getattr(each, measure) for each in answers))
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A model, mostly a memory, against a baseline: ``difference`` of their means.
-
-    It is that over the seeds that both have; NaN where they have none in common.
-    """
-
-    memory: ModelSummary
-    baseline: ModelSummary
-    measure: Measure
-    phrasing: Phrasing
-    difference: float
-    verdict: Verdict
-
-
-def summaries(results: SweepResults) -> tuple[ModelSummary, ...]:
-    """Every model with a finished run, in the order of the plan."""
-    times = results.times.get("microseconds_per_token", {})
-    names = dict.fromkeys(model for model, _ in results.planned)
-    names |= dict.fromkeys(run.model for run in results.runs)
-    found = []
-    for name in names:
-        if runs := results.of(name):
-            took = times[name]["median"] if name in times else None
-            found.append(ModelSummary(name, runs[0].kind, runs[0].half_keys, runs, took))
-    return tuple(found)
-
-
-def compare(
-    memory: ModelSummary, baseline: ModelSummary, measure: Measure, phrasing: Phrasing
-) -> Comparison:
-    """Set a memory against a baseline (see the module for when a difference counts)."""
-    both = {run.seed for run in memory.runs} & {run.seed for run in baseline.runs}
-    ours, theirs = (each.seeds(measure, phrasing, both) for each in (memory, baseline))
-    difference = ours.mean - theirs.mean if both else math.nan
-    return Comparison(
-        memory, baseline, measure, phrasing, difference, _verdict(ours, theirs, measure)
-    )
-
-
-def _verdict(ours: Seeds, theirs: Seeds, measure: Measure) -> Verdict:
-    if len(ours.values) < FEWEST_RUNS:
-        return "not judged"
-    sign = 1 if measure == "recall" else -1  # a likelihood is better when less is missing
-    mine, other = ([sign * value for value in each.values] for each in (ours, theirs))
-    spread = _DEVIATIONS * max(ours.deviation or 0.0, theirs.deviation or 0.0)
-    if abs(ours.mean - theirs.mean) <= spread:
-        return "within the spread"
-    if min(mine) > max(other):
-        return "better"
-    return "worse" if max(mine) < min(other) else "within the spread"
-
-
-def comparisons(results: SweepResults, phrasing: Phrasing) -> tuple[Comparison, ...]:
-    """Every memory against the backbone, the dense of like cost, and that of its own size."""
-    known = summaries(results)
-    found = []
-    for measure in ("recall", "nll"):
-        for baseline in (each for each in known if each.kind != "memory"):
-            for memory in (each for each in known if each.kind == "memory"):
-                if baseline.kind != "dense-params" or baseline.half_keys == memory.half_keys:
-                    found.append(compare(memory, baseline, measure, phrasing))
-    return tuple(found)
+from inspector.analyses.sweep_comparison import (
+    FEWEST_RUNS,
+    TIGHT,
+    Comparison,
+    ModelSummary,
+    Phrasing,
+    compare,
+    comparisons,
+    side_by_side,
+    summaries,
+)
+from inspector.analyses.sweep_results import SweepResults
 
 
 def headline(results: SweepResults, phrasing: Phrasing = "seen") -> str:
@@ -160,10 +41,17 @@ def headline(results: SweepResults, phrasing: Phrasing = "seen") -> str:
     steps = results.runs[0].steps
     if not better:
         sizes = _listed([_size(c) for c in judged])
-        return (
+        told = (
             f"After {steps:,} steps no memory among {sizes} slots recalls more than the same "
-            f"backbone without memory, beyond the spread of the seeds.{_so_far(results)}"
+            "backbone without memory, beyond the spread of the seeds."
         )
+        if all(c.ahead == c.seeds for c in judged):
+            least, most = (f(c.difference for c in judged) for f in (min, max))
+            told += (
+                f" Yet each does in every single seed, by {100 * least:.1f} to {100 * most:.1f} "
+                "points in the mean."
+            )
+        return told + _so_far(results)
     best = max(better, key=lambda c: c.difference)
     recall, without = (s.seeds("recall", phrasing).mean for s in (best.memory, best.baseline))
     run = best.memory.runs[0]
@@ -227,7 +115,7 @@ def _over(baseline: ModelSummary) -> str:
         "dense-flops": "Over the dense model with the arithmetic of {}",
         "dense-params": "Over the dense model with the parameters of {}",
     }
-    return texts[baseline.kind].format(_by(baseline.half_keys))
+    return texts[baseline.kind].format(side_by_side(baseline.half_keys))
 
 
 def _verdicts(group: Sequence[Comparison]) -> str:
@@ -248,17 +136,19 @@ def _verdicts(group: Sequence[Comparison]) -> str:
 def _difference(comparison: Comparison) -> str:
     if math.isnan(comparison.difference):
         return "no seed in common"
+    if comparison.verdict == "within the spread":
+        return f"{_amount(comparison)}, ahead in {comparison.ahead} of {comparison.seeds} seeds"
+    return _amount(comparison)
+
+
+def _amount(comparison: Comparison) -> str:
     if comparison.measure == "recall":
-        return f"{100 * comparison.difference:+.1f}{_TIGHT}points".replace("-", "−")
-    return f"{comparison.difference:+.3f}{_TIGHT}nats".replace("-", "−")
+        return f"{100 * comparison.difference:+.1f}{TIGHT}points".replace("-", "−")
+    return f"{comparison.difference:+.3f}{TIGHT}nats".replace("-", "−")
 
 
 def _size(comparison: Comparison) -> str:
-    return _by(comparison.memory.half_keys)
-
-
-def _by(half_keys: int) -> str:
-    return f"{half_keys}{_TIGHT}×{_TIGHT}{half_keys}"
+    return side_by_side(comparison.memory.half_keys)
 
 
 def _listed(items: Sequence[str]) -> str:

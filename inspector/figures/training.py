@@ -9,7 +9,7 @@ from typing import Any, Final
 import pandas as pd
 import plotly.graph_objects as go
 
-from inspector.analyses.sweep_reading import Measure, ModelSummary, Phrasing, summaries
+from inspector.analyses.sweep_comparison import Measure, ModelSummary, Phrasing, summaries
 from inspector.analyses.sweep_results import SweepResults
 
 # Read alike on the light and the dark theme.

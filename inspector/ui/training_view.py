@@ -11,7 +11,7 @@ from inspector.ui import frame, samples, state
 from inspector.ui.components import sentence
 
 if TYPE_CHECKING:
-    from inspector.analyses.sweep_reading import Phrasing
+    from inspector.analyses.sweep_comparison import Phrasing
     from inspector.analyses.sweep_results import SweepResults
 
 FILE: Final = "sweep.json"
@@ -110,7 +110,8 @@ def _charts(results: SweepResults, phrasing: Phrasing) -> None:
 
 
 def _reading(results: SweepResults, phrasing: Phrasing) -> None:
-    from inspector.analyses.sweep_reading import FEWEST_RUNS, cost_sentence, reading
+    from inspector.analyses.sweep_comparison import FEWEST_RUNS
+    from inspector.analyses.sweep_reading import cost_sentence, reading
 
     st.subheader(
         "Where memory wins, and where it does not",
