@@ -64,7 +64,7 @@ def test_nothing_there(tmp_path: Path) -> None:
         load(tmp_path / "gone", device="cpu")
 
 
-@pytest.mark.parametrize("device", ["cuda:99", "tpu", "nonsense", ""])
+@pytest.mark.parametrize("device", ["cuda:99", "tpu", "hpu", "nonsense", ""])
 def test_a_device_that_is_not_here(device: str) -> None:
     with pytest.raises(DeviceUnavailable, match=r"Try device='cpu'") as caught:
         choose_device(device)

@@ -13,6 +13,7 @@ import torch
 
 import inspector
 from inspector.capture import scan_recorder, scan_windows
+from inspector.capture.corpus import open_corpus
 from inspector.capture.load import load
 from inspector.capture.scan import ScanProgress, scan
 from inspector.capture.session import logits, run_sites, session
@@ -372,3 +373,19 @@ def test_a_frame_has_a_row_for_every_slot_read(model: MemoryModel) -> None:
     assert (frame.slot == frame.i * 8 + frame.j).all()
     row = frame.iloc[-1]
     assert usage.sites[row.site].reads[row["head"], row.slot] == row.reads
+
+
+def test_scans_are_told_apart_by_their_text_and_not_by_what_it_is_called(
+    model: MemoryModel, tmp_path: Path
+) -> None:
+    file = tmp_path / "corpus.csv"
+    file.write_text(
+        "a,b\n" + "".join(f"{one},{other}\n" for one, other in zip("uvwx", "vwxy", strict=True))
+    )
+    found = [
+        scan(model, open_corpus(file, column), 6, cache=False).identity
+        for column in ("a", "b", "a")
+    ]
+    assert found[0] == found[2] != found[1]
+    seeded = scan(model, open_corpus(file, "a"), 6, seed=1, cache=False)
+    assert seeded.identity != found[0]
