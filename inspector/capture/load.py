@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from huggingface_hub import constants
 
 import inspector.families.doge
 import inspector.families.meta
@@ -19,9 +18,8 @@ from inspector.capture.session import install_hooks, logits, session
 from inspector.capture.trace import written_parts
 from inspector.errors import CheckpointNotFound, DeviceUnavailable
 from inspector.families.base import MemoryModel
-from inspector.families.hub import HubId, fetch, fetched, hub_id
+from inspector.families.hub import fetch, fetched_whole, hub_id
 from inspector.families.registry import open_checkpoint
-from inspector.families.roots import check_root
 
 _PROBE_TOKENS = 24
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5, torch.float16: 2e-2, torch.bfloat16: 5e-2}
@@ -104,7 +102,7 @@ def load(
         return open_loader(str(path), chosen, dtype)
     name = hub_id(path)
     model = open_checkpoint(
-        _expanded(path) if name is None else _fetched(name) if offline else fetch(name),
+        _expanded(path) if name is None else fetched_whole(name) if offline else fetch(name),
         device=chosen,
         dtype=dtype,
         tokenizer=None if tokenizer is None else _expanded(tokenizer),
@@ -114,17 +112,6 @@ def load(
         model = replace(model, name=str(name))
     install_hooks(model)
     return model
-
-
-def _fetched(name: HubId) -> Path:
-    check_root(Path(constants.HF_HUB_CACHE))
-    folder = fetched(name)
-    if folder is None:
-        raise CheckpointNotFound(
-            f"{name} was not fetched from the Hub yet, or not all of it. Open it as the checkpoint "
-            "of the app, which offers to fetch it, or with `inspector.load`."
-        )
-    return folder
 
 
 def _expanded(path: str | Path) -> Path:

@@ -100,6 +100,23 @@ def fetched(name: HubId) -> Path | None:
     return folder if _chosen(files) and _all_shards(folder, files) else None
 
 
+def fetched_whole(name: HubId) -> Path:
+    """The folder it was fetched to; the Hub isn't asked.
+
+    Raises:
+        CheckpointNotFound: it was not fetched yet, or not all of it.
+        UnsafeCheckpoint: the Hub's cache lies outside of the folders that are allowed.
+    """
+    check_root(Path(constants.HF_HUB_CACHE))
+    folder = fetched(name)
+    if folder is None:
+        raise CheckpointNotFound(
+            f"{name} was not fetched from the Hub yet, or not all of it. Open it as the checkpoint "
+            "of the app, which offers to fetch it, or with `inspector.load`."
+        )
+    return folder
+
+
 def _all_shards(folder: Path, files: Sequence[str]) -> bool:
     """Whether every file is there that the index of the weights names, where there is one."""
     if _INDEX not in files:

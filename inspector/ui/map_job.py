@@ -113,14 +113,14 @@ def drawn_map(opened: Opened, asked: MapAsked, usage: Usage | None) -> ValueMap 
 
 def with_rest(opened: Opened, asked: MapAsked, usage: Usage | None, drawn: ValueMap) -> ValueMap:
     """The map with the slots it was made without, if someone had them placed on it."""
-    job = jobs().get(f"rest of {_key(opened, asked, usage)}")
+    job = jobs().get(_rest_key(opened, asked, usage))
     return drawn if job is None or job.result is None else cast("ValueMap", job.result)
 
 
 def rest_control(opened: Opened, asked: MapAsked, usage: Usage | None, drawn: ValueMap) -> None:
     """Where not all slots are on the map: a button that has the others placed, and progress."""
     left = drawn.total - len(drawn.slots)
-    key = f"rest of {_key(opened, asked, usage)}"
+    key = _rest_key(opened, asked, usage)
     job = jobs().get(key)
     if job is not None and job.progress.active:
         watch(job)
@@ -164,6 +164,10 @@ def found_words(opened: Opened, asked: MapAsked) -> Words | None:
         jobs().start(key, name, _words_work(opened, asked))
         st.rerun()
     return None
+
+
+def _rest_key(opened: Opened, asked: MapAsked, usage: Usage | None) -> str:
+    return f"rest of {_key(opened, asked, usage)}"
 
 
 def _key(opened: Opened, asked: MapAsked, usage: Usage | None) -> str:

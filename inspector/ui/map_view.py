@@ -47,7 +47,7 @@ class MapView:
         names = self.opened.model.sites_of(self.map.table)
         return self.opened.model.site(self.map.site or names[0]).info
 
-    @property
+    @cached_property
     def points(self) -> MapPoints:
         """Where the slots lie."""
         return _points(self.map)
